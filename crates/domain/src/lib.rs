@@ -1,0 +1,37 @@
+//! What the product is about, as values and rules: events, webhooks, deliveries, ids, the
+//! signature, the schedule. No I/O, no clock: whoever calls brings `now`.
+//!
+//! The rules come from `docs/specification.md` (the HTTP contract) and
+//! `docs/architecture.md`.
+
+mod catalogue;
+mod delivery;
+mod event;
+mod id;
+mod json_scan;
+mod limits;
+mod matching;
+mod schedule;
+mod secret;
+pub mod setting;
+mod signature;
+mod webhook;
+
+pub use catalogue::{EventType, UnknownEventType};
+pub use delivery::{
+    AttemptFailure, AttemptReport, Cause, DeliveryStatus, DeliveryTask, FailureKind, InvalidTask,
+};
+pub use event::{Event, EventKey, Origin, Rejection};
+pub use id::{DeliveryId, EventId, InvalidId, JobId, ProjectId, RequestId, UserId, WebhookId};
+pub use limits::{MAX_ATTEMPTS, MAX_EVENT_BYTES, MAX_EVENT_DEPTH, MAX_STORED_RESPONSE};
+pub use matching::{EventSet, InvalidPattern, Subscription};
+pub use schedule::Schedule;
+pub use secret::Secret;
+pub use signature::{Signer, verify};
+pub use webhook::Webhook;
+
+/// `proto/event.proto`, compiled.
+#[allow(missing_docs, unreachable_pub)]
+pub mod proto {
+    include!(concat!(env!("OUT_DIR"), "/sentimatrix.studio.v1.rs"));
+}

@@ -1,0 +1,135 @@
+//! Which events a webhook asked for: its types and its projects.
+
+use crate::{Event, EventType, ProjectId};
+
+/// An entry of a webhook's `events` that names nothing: not a type, `*`, nor a family such as
+/// `scrape.*`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an event type; GET /v1/webhooks/events lists them")]
+pub struct InvalidPattern(pub String);
+
+/// A set of event types, in sixteen bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EventSet(u16);
+
+const _: () = assert!(EventType::ALL.len() <= 16);
+
+impl EventSet {
+    /// The types that `patterns` name: types, families (`scrape.*`) and `*`.
+    ///
+    /// # Errors
+    /// [`InvalidPattern`] with the first entry that names nothing.
+    ///
+    /// ```
+    /// # use domain::{EventSet, EventType};
+    /// let set = EventSet::parse(["scrape.*"])?;
+    /// assert!(set.contains(EventType::ScrapeFailed));
+    /// assert!(!set.contains(EventType::ProjectCreated));
+    /// # Ok::<(), domain::InvalidPattern>(())
+    /// ```
+    pub fn parse<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, InvalidPattern> {
+        let mut bits = 0;
+        for pattern in patterns {
+            let named = Self::named_by(pattern);
+            if named == 0 {
+                return Err(InvalidPattern(pattern.chars().take(64).collect()));
+            }
+            bits |= named;
+        }
+        Ok(Self(bits))
+    }
+
+    fn named_by(pattern: &str) -> u16 {
+        let matches = |kind: &EventType| match pattern.strip_suffix('*') {
+            Some("") => true,
+            Some(family) => family.ends_with('.') && kind.as_str().starts_with(family),
+            None => kind.as_str() == pattern,
+        };
+        EventType::ALL.iter().filter(|kind| matches(kind)).fold(0, |bits, kind| bits | bit(*kind))
+    }
+
+    /// Whether `kind` is in the set.
+    #[must_use]
+    pub const fn contains(self, kind: EventType) -> bool {
+        self.0 & bit(kind) != 0
+    }
+}
+
+const fn bit(kind: EventType) -> u16 {
+    1 << kind as u8
+}
+
+/// What a webhook subscribed to, made for matching: no allocation, no parsing.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    events: EventSet,
+    projects: Box<[ProjectId]>,
+}
+
+impl Subscription {
+    /// A subscription to these types in these projects; no project means all of them.
+    #[must_use]
+    pub fn new(events: EventSet, projects: Vec<ProjectId>) -> Self {
+        Self { events, projects: projects.into() }
+    }
+
+    /// Whether `event` is wanted. The user is not looked at: subscriptions are found by user.
+    #[must_use]
+    pub fn wants(&self, event: &Event) -> bool {
+        self.events.contains(event.kind)
+            && (self.projects.is_empty()
+                || event.project.as_ref().is_some_and(|project| self.projects.contains(project)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Origin;
+
+    fn event(kind: &str, project: Option<&str>) -> Event {
+        let data = project.map_or("{}".to_owned(), |p| format!(r#"{{"project_id":"{p}"}}"#));
+        let text = format!(
+            r#"{{"id":"evt_1","event":"{kind}","timestamp":"2026-02-02T12:00:00Z","user_id":"usr_1","data":{data}}}"#
+        );
+        Event::from_json(text.as_bytes(), &Origin::default()).unwrap()
+    }
+
+    fn subscription(patterns: &[&str], projects: &[&str]) -> Subscription {
+        Subscription::new(
+            EventSet::parse(patterns.iter().copied()).unwrap(),
+            projects.iter().map(|p| p.parse().unwrap()).collect(),
+        )
+    }
+
+    #[test]
+    fn a_webhook_receives_only_its_types() {
+        let webhook = subscription(&["scrape.completed"], &[]);
+        assert!(webhook.wants(&event("scrape.completed", Some("p1"))));
+        assert!(!webhook.wants(&event("scrape.failed", Some("p1"))));
+    }
+
+    #[test]
+    fn no_projects_means_all_and_events_without_a_project_too() {
+        let webhook = subscription(&["*"], &[]);
+        assert!(webhook.wants(&event("project.created", Some("p1"))));
+        assert!(webhook.wants(&event("project.created", None)));
+    }
+
+    #[test]
+    fn a_listed_project_excludes_the_others() {
+        let webhook = subscription(&["*"], &["p1", "p2"]);
+        assert!(webhook.wants(&event("scrape.started", Some("p2"))));
+        assert!(!webhook.wants(&event("scrape.started", Some("p3"))));
+        assert!(!webhook.wants(&event("scrape.started", None)));
+    }
+
+    #[test]
+    fn patterns_name_types_families_or_everything() {
+        for wrong in ["", "scrape", "scrape*", "*.completed", "scrape.done", "nothing.*"] {
+            assert!(EventSet::parse([wrong]).is_err(), "{wrong:?}");
+        }
+        let all = EventSet::parse(["*"]).unwrap();
+        assert!(EventType::ALL.iter().all(|kind| all.contains(*kind)));
+    }
+}
