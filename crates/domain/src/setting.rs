@@ -89,6 +89,52 @@ pub fn texts<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
     })
 }
 
+/// For `#[serde(deserialize_with)]`: a number that may come as text (environment variables do).
+///
+/// # Errors
+/// When the value is no number of the wanted size; the message shows the text.
+pub fn number<'de, D, N>(d: D) -> Result<N, D::Error>
+where
+    D: Deserializer<'de>,
+    N: std::str::FromStr,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Number {
+        Integer(i64),
+        Float(f64),
+        Text(String),
+    }
+    let text = match Number::deserialize(d)? {
+        Number::Integer(number) => number.to_string(),
+        Number::Float(number) => number.to_string(),
+        Number::Text(text) => text.trim().to_owned(),
+    };
+    text.parse()
+        .map_err(|_| D::Error::custom(format!("expected a number in range, found {text:?}")))
+}
+
+/// For `#[serde(deserialize_with)]`: `true` or `false`, also as text.
+///
+/// # Errors
+/// When the value is neither.
+pub fn boolean<'de, D: Deserializer<'de>>(d: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Boolean {
+        Plain(bool),
+        Text(String),
+    }
+    match Boolean::deserialize(d)? {
+        Boolean::Plain(value) => Ok(value),
+        Boolean::Text(text) => match text.trim() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            other => Err(D::Error::custom(format!("expected true or false, found {other:?}"))),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,216 @@
+//! What travels: messages out, messages in, and how those are settled.
+
+use bytes::Bytes;
+use domain::{Event, Origin, Rejection, UserId, WebhookId};
+use serde::{Deserialize, Serialize};
+
+/// How a body is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ContentType {
+    /// `application/json`, also when a publisher says nothing.
+    Json,
+    /// `application/x-protobuf`
+    Protobuf,
+    /// Anything else: rejected by those who read it.
+    Other,
+}
+
+impl ContentType {
+    /// The type of this text; parameters (`; charset=utf-8`) do not count.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        match text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "" | "application/json" => Self::Json,
+            "application/x-protobuf" | "application/protobuf" => Self::Protobuf,
+            _ => Self::Other,
+        }
+    }
+
+    /// The text of the property.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Protobuf => "application/x-protobuf",
+            Self::Other => "application/octet-stream",
+        }
+    }
+}
+
+/// A message to publish. Always persistent.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// How the body is written.
+    pub content_type: ContentType,
+    /// The AMQP property `message_id`.
+    pub message_id: Option<String>,
+    /// Text headers, such as `traceparent` or those of a delivery.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Outgoing {
+    /// A JSON message without headers.
+    #[must_use]
+    pub fn json(body: Bytes) -> Self {
+        Self { content_type: ContentType::Json, message_id: None, headers: Vec::new(), body }
+    }
+
+    /// The message of an event, as `docs/publishers.md` describes it.
+    #[must_use]
+    pub fn event(event: &Event) -> Self {
+        Self { message_id: Some(event.id.to_string()), ..Self::json(event.to_message()) }
+    }
+
+    /// The same with these headers added.
+    #[must_use]
+    pub fn with_headers<K: Into<String>>(
+        mut self,
+        headers: impl IntoIterator<Item = (K, String)>,
+    ) -> Self {
+        self.headers.extend(headers.into_iter().map(|(name, text)| (name.into(), text)));
+        self
+    }
+}
+
+/// A message that was taken from a queue and is not settled yet.
+#[derive(Debug)]
+pub struct Incoming {
+    /// How the body is written.
+    pub content_type: ContentType,
+    /// The AMQP property `message_id`.
+    pub message_id: Option<String>,
+    /// The AMQP property `timestamp`, unix seconds.
+    pub timestamp: Option<i64>,
+    /// The routing key; `None` where it says nothing (messages sent straight to a queue).
+    pub routing_key: Option<String>,
+    /// Headers that are text; others are left out.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: Bytes,
+    /// Whether it may have been taken before.
+    pub redelivered: bool,
+    /// How often it came back before (`x-delivery-count`), as far as the broker counts.
+    pub returns: u32,
+    /// Settles it.
+    pub acker: Acker,
+}
+
+impl Incoming {
+    /// The text header `name`.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str())
+    }
+
+    /// The event in the body.
+    ///
+    /// # Errors
+    /// [`Rejection`] when it is none.
+    pub fn event(&self) -> Result<Event, Rejection> {
+        let origin = Origin {
+            message_id: self.message_id.clone(),
+            timestamp: self.timestamp,
+            routing_key: self.routing_key.clone(),
+        };
+        read_event(self.content_type, &self.body, &origin)
+    }
+}
+
+pub(crate) fn read_event(
+    content_type: ContentType,
+    body: &[u8],
+    origin: &Origin,
+) -> Result<Event, Rejection> {
+    match content_type {
+        ContentType::Json => Event::from_json(body, origin),
+        ContentType::Protobuf => Event::from_protobuf(body, origin),
+        ContentType::Other => Err(Rejection::new(
+            "wrong_content_type",
+            "the content type must be application/json or application/x-protobuf",
+        )),
+    }
+}
+
+/// Settles one message. Dropped without [`Acker::ack`], it hands the message back, so that
+/// work cut short is never lost.
+#[derive(Debug)]
+pub struct Acker {
+    pub(crate) tag: u64,
+    pub(crate) settle: Option<tokio::sync::mpsc::UnboundedSender<Settled>>,
+}
+
+/// What became of the message with this tag. The channel is bounded by the prefetch: a tag is
+/// settled once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    Done(u64),
+    HandedBack(u64),
+}
+
+impl Acker {
+    /// The work is done: the broker forgets the message. After a lost connection this does
+    /// nothing, and the message comes again.
+    pub fn ack(mut self) {
+        if let Some(settle) = self.settle.take() {
+            // The consumer is gone only when the broker closed: the message comes again.
+            drop(settle.send(Settled::Done(self.tag)));
+        }
+    }
+}
+
+impl Drop for Acker {
+    fn drop(&mut self) {
+        if let Some(settle) = self.settle.take() {
+            drop(settle.send(Settled::HandedBack(self.tag)));
+        }
+    }
+}
+
+/// Something that every process should know at once, and that is not kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ControlMessage {
+    /// A webhook of `user_id` was made, changed or deleted.
+    WebhookChanged {
+        /// Whose webhook.
+        user_id: String,
+        /// Which.
+        webhook_id: String,
+    },
+    /// Connections of `user_id` must be closed.
+    SignedOut {
+        /// Whose.
+        user_id: String,
+        /// Only those of this token (`jti`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        token_id: Option<String>,
+    },
+}
+
+impl ControlMessage {
+    /// A webhook was made, changed or deleted.
+    #[must_use]
+    pub fn webhook_changed(user: &UserId, webhook: WebhookId) -> Self {
+        Self::WebhookChanged { user_id: user.to_string(), webhook_id: webhook.to_string() }
+    }
+}
+
+/// What a [`crate::ControlReader`] yields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlSignal {
+    /// Somebody announced this.
+    Message(ControlMessage),
+    /// Announcements may have been missed: forget everything that they would have changed.
+    Gap,
+}
+
+/// What a [`crate::HistoryReader`] yields.
+#[derive(Clone, Debug)]
+pub enum HistoryEntry {
+    /// An event, once or more often, in the order of the history.
+    Event(Event),
+    /// Everything that was there when reading began has been read.
+    CaughtUp,
+}

@@ -1,0 +1,47 @@
+//! Settings of the store.
+
+use domain::setting;
+use serde::Deserialize;
+
+/// `[database]`, or `STUDIO__DATABASE__…`
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatabaseConfig {
+    /// `sqlite://PATH` or `postgres://user:password@host/name`; `sqlite://studio-webhooks.db` by
+    /// default.
+    pub url: String,
+    /// Connections at most; 10 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub max_connections: u32,
+}
+
+impl Default for DatabaseConfig {
+    fn default() -> Self {
+        Self { url: "sqlite://studio-webhooks.db".into(), max_connections: 10 }
+    }
+}
+
+impl std::fmt::Debug for DatabaseConfig {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DatabaseConfig")
+            .field("max_connections", &self.max_connections)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `[secrets]`, or `STUDIO__SECRETS__…`
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SecretsConfig {
+    /// `id:base64 of 32 bytes`, separated by commas. The first key encrypts webhook secrets at
+    /// rest, all of them decrypt. Required.
+    #[serde(deserialize_with = "setting::texts")]
+    pub keys: Vec<String>,
+}
+
+impl std::fmt::Debug for SecretsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretsConfig({} keys)", self.keys.len())
+    }
+}

@@ -1,0 +1,237 @@
+//! What goes into the store and comes out of it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use domain::{
+    AttemptReport, Cause, DeliveryId, DeliveryStatus, Event, EventId, EventType, ProjectId, Secret,
+    UserId, Webhook, WebhookId,
+};
+use time::OffsetDateTime;
+
+/// A webhook to create. Its id and times are made by the store.
+#[derive(Clone, Debug)]
+pub struct NewWebhook {
+    /// Whose.
+    pub user: UserId,
+    /// 1 to 100 characters.
+    pub name: String,
+    /// The endpoint.
+    pub url: String,
+    /// Types, families or `*`.
+    pub events: Vec<String>,
+    /// Only these projects; all when empty.
+    pub project_ids: Vec<ProjectId>,
+    /// Own headers.
+    pub headers: BTreeMap<String, String>,
+    /// Signs.
+    pub secret: Secret,
+    /// Whether events are delivered.
+    pub active: bool,
+    /// The user's words.
+    pub description: Option<String>,
+    /// The user's keys and values.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What to change; `None` stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct WebhookChange {
+    /// New name.
+    pub name: Option<String>,
+    /// New endpoint.
+    pub url: Option<String>,
+    /// New types.
+    pub events: Option<Vec<String>>,
+    /// New projects.
+    pub project_ids: Option<Vec<ProjectId>>,
+    /// New headers, all of them.
+    pub headers: Option<BTreeMap<String, String>>,
+    /// New secret, without a grace period for the old one.
+    pub secret: Option<Secret>,
+    /// On or off; switching on clears `disabled_reason` and `disabled_at`.
+    pub active: Option<bool>,
+    /// New description; `Some(None)` removes it.
+    pub description: Option<Option<String>>,
+    /// New metadata, all of it.
+    pub metadata: Option<BTreeMap<String, String>>,
+}
+
+/// How a webhook has been doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct WebhookStats {
+    /// When an attempt was last made.
+    pub last_triggered_at: Option<OffsetDateTime>,
+    /// Successes among the deliveries that ended in the last seven days, 0 to 1; `None` without
+    /// any.
+    pub success_rate: Option<f64>,
+}
+
+/// A webhook and how it has been doing.
+#[derive(Clone, Debug)]
+pub struct WebhookWithStats {
+    /// The webhook.
+    pub webhook: Webhook,
+    /// Its statistics.
+    pub stats: WebhookStats,
+}
+
+/// Which webhooks to list.
+#[derive(Clone, Debug, Default)]
+pub struct WebhookFilter {
+    /// Part of the name or the URL, in any case.
+    pub search: Option<String>,
+    /// Only those on, or off.
+    pub active: Option<bool>,
+    /// Only those that receive this type (families and `*` count).
+    pub event: Option<EventType>,
+}
+
+/// Which part of a list; newest first.
+#[derive(Clone, Copy, Debug)]
+pub struct PageRequest {
+    /// 1 is the first.
+    pub page: u64,
+    /// Rows of a page, 1 to 100.
+    pub limit: u64,
+}
+
+/// A part of a list.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// Rows in the whole list, counted up to 10,000.
+    pub total: u64,
+    /// Whether there are more rows than were counted.
+    pub total_capped: bool,
+}
+
+/// Which deliveries of a webhook to list.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    /// Only these.
+    pub status: Option<DeliveryStatus>,
+    /// Only of this type.
+    pub event: Option<EventType>,
+    /// Triggered at or after.
+    pub since: Option<OffsetDateTime>,
+    /// Triggered before.
+    pub until: Option<OffsetDateTime>,
+}
+
+/// A delivery, as the API's logs show it.
+#[derive(Clone, Debug)]
+pub struct DeliveryRow {
+    /// Names it.
+    pub id: DeliveryId,
+    /// To which webhook.
+    pub webhook: WebhookId,
+    /// The event's id.
+    pub event_id: EventId,
+    /// The event's type.
+    pub event_type: EventType,
+    /// Where it stands.
+    pub status: DeliveryStatus,
+    /// Why it exists.
+    pub cause: Cause,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// The last answer's status.
+    pub status_code: Option<u16>,
+    /// The last failure in words.
+    pub error: Option<String>,
+    /// How long the last attempt took, ms.
+    pub response_time_ms: Option<u64>,
+    /// When its first attempt was made, or, before that, when it was planned.
+    pub triggered_at: OffsetDateTime,
+    /// When the next attempt is due.
+    pub next_attempt_at: Option<OffsetDateTime>,
+    /// Size of the body, bytes.
+    pub payload_size: u64,
+}
+
+/// One attempt of a delivery.
+#[derive(Clone, Debug)]
+pub struct AttemptRow {
+    /// 1 is the first.
+    pub number: u32,
+    /// When it started.
+    pub started_at: OffsetDateTime,
+    /// How long it took, ms.
+    pub response_time_ms: u64,
+    /// The answer's status.
+    pub status_code: Option<u16>,
+    /// The kind of failure, such as `timeout`.
+    pub error_kind: Option<String>,
+    /// The failure in words.
+    pub error: Option<String>,
+    /// The beginning of the answer, as text.
+    pub response_body: Option<String>,
+    /// The address connected to.
+    pub address: Option<String>,
+}
+
+/// An event and the deliveries it caused.
+#[derive(Clone, Debug)]
+pub struct EventRow {
+    /// Its id.
+    pub id: EventId,
+    /// Its type.
+    pub kind: EventType,
+    /// When it reached the dispatcher.
+    pub created_at: OffsetDateTime,
+    /// What was sent, byte for byte.
+    pub payload: Bytes,
+}
+
+/// What one attempt came to, to be recorded. Carries everything that its rows need: the event
+/// is stored with the first of its deliveries.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Which delivery.
+    pub delivery: DeliveryId,
+    /// To which webhook.
+    pub webhook: WebhookId,
+    /// The event.
+    pub event: Event,
+    /// Why it exists.
+    pub cause: Cause,
+    /// The number of the attempt, 1 is the first. 0 with no report: deferred or cancelled
+    /// before any attempt.
+    pub attempt: u32,
+    /// The attempt; `None` when there was none (deferred, cancelled).
+    pub report: Option<AttemptReport>,
+    /// Where the delivery stands after it.
+    pub status: DeliveryStatus,
+    /// When the next attempt is due, for the sweep.
+    pub next_attempt_at: Option<OffsetDateTime>,
+}
+
+/// How far a delivery has come: what a message that comes again is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveryProgress {
+    /// Where it stands.
+    pub status: DeliveryStatus,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// When the next attempt is due.
+    pub next_attempt_at: Option<OffsetDateTime>,
+}
+
+/// A delivery whose next attempt is overdue: the sweep publishes it again.
+#[derive(Clone, Debug)]
+pub struct Overdue {
+    /// Which delivery.
+    pub delivery: DeliveryId,
+    /// To which webhook.
+    pub webhook: WebhookId,
+    /// The event.
+    pub event: Event,
+    /// Why it exists.
+    pub cause: Cause,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// When the next was due.
+    pub next_attempt_at: OffsetDateTime,
+}

@@ -1,0 +1,33 @@
+//! Settings of telemetry.
+
+use serde::Deserialize;
+
+/// `[telemetry]`, or `STUDIO__TELEMETRY__…`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TelemetryConfig {
+    /// What is logged, in the syntax of `RUST_LOG`: `info` by default.
+    pub filter: String,
+    /// How a log line looks: `text` (the default) or `json`.
+    pub format: LogFormat,
+    /// Where traces go: an OTLP/HTTP endpoint such as `http://collector:4318/v1/traces`. Empty
+    /// by default: nowhere.
+    pub otlp_endpoint: String,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Text, otlp_endpoint: String::new() }
+    }
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
