@@ -1,1 +1,16 @@
-//!
+//! One signed HTTP attempt: the client, the guard that keeps it out of private networks, and
+//! what an answer means. Used by the dispatcher, by the API's test operation and by `listen`.
+
+mod client;
+mod config;
+mod endpoint;
+mod failure;
+mod guard;
+mod resolver;
+mod retry_after;
+mod sender;
+
+pub use config::{DeliveryConfig, DeliveryConfigError};
+pub use endpoint::{Endpoint, InvalidEndpoint};
+pub use guard::{Guard, RefusedUrl};
+pub use sender::Sender;

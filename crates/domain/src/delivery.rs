@@ -149,6 +149,9 @@ impl DeliveryTask {
         if let Some(at) = self.not_before {
             headers.push(("studio-not-before", unix_millis(at).to_string()));
         }
+        if let Some(trace) = &self.event.traceparent {
+            headers.push(("traceparent", trace.to_string()));
+        }
         headers
     }
 

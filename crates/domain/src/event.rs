@@ -28,6 +28,8 @@ pub struct Event {
     pub user: UserId,
     /// `data.project_id`, where there is one.
     pub project: Option<ProjectId>,
+    /// The publisher's trace (W3C `traceparent`), passed on to endpoints.
+    pub traceparent: Option<Box<str>>,
     /// `{"id":…,"event":…,"timestamp":…,"data":…}`: what is signed and sent, byte for byte.
     pub payload: Bytes,
     data_at: usize,
@@ -46,6 +48,8 @@ pub struct Origin {
     pub timestamp: Option<i64>,
     /// The routing key; must equal the event's type where it is given.
     pub routing_key: Option<String>,
+    /// The header `traceparent`; left out when it is none.
+    pub traceparent: Option<String>,
 }
 
 /// Why a message is no event. It goes to `studio.rejected` with this reason.
@@ -171,7 +175,9 @@ impl Event {
         let data = parts.data.ok_or_else(|| missing("data", "a JSON object"))?;
         let project = project(data)?;
         let (payload, data_at) = compose(&id, kind, &timestamp, data);
-        Ok(Self { id, kind, timestamp, user, project, payload, data_at })
+        let traceparent = origin.traceparent.as_deref().filter(|text| is_traceparent(text));
+        let traceparent = traceparent.map(Box::from);
+        Ok(Self { id, kind, timestamp, user, project, traceparent, payload, data_at })
     }
 
     /// An event from what the store or a message of our own carries, already checked once.
@@ -337,6 +343,11 @@ fn compose(id: &EventId, kind: EventType, timestamp: &str, data: &str) -> (Bytes
     (payload.into(), head.len())
 }
 
+/// Whether `text` has the form of W3C Trace Context, section 3.2.
+fn is_traceparent(text: &str) -> bool {
+    text.len() == 55 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'))
+}
+
 fn shorten(text: &str) -> String {
     text.chars().take(64).collect()
 }
@@ -389,6 +400,7 @@ mod tests {
             message_id: Some("evt_9".into()),
             timestamp: Some(1_770_033_600),
             routing_key: Some("project.created".into()),
+            traceparent: None,
         };
         let event = Event::from_json(text.as_bytes(), &origin).unwrap();
         assert_eq!(event.id.as_str(), "evt_9");

@@ -1,0 +1,100 @@
+//! Why an attempt failed, in the words of the API.
+
+use std::error::Error;
+
+use domain::{AttemptFailure, FailureKind};
+use reqwest::StatusCode;
+
+use crate::resolver::{Blocked, Unresolved};
+
+/// What users read for names that are blocked *and* for names that do not exist, so that
+/// nobody can learn our inside by asking for names.
+const UNREACHABLE_NAME: &str = "The address cannot be used";
+
+/// What `status` means (specification, "Retry Policy"): `None` below 300.
+pub(crate) fn of_status(status: StatusCode) -> Option<AttemptFailure> {
+    if status.as_u16() < 300 {
+        return None;
+    }
+    let reason = status.canonical_reason().unwrap_or("Unknown status");
+    Some(if status.as_u16() < 400 {
+        let text = format!("{reason} (redirects are not followed)");
+        AttemptFailure { kind: FailureKind::Redirect, text }
+    } else {
+        AttemptFailure { kind: FailureKind::Status, text: reason.to_owned() }
+    })
+}
+
+/// No answer in time.
+pub(crate) fn timeout() -> AttemptFailure {
+    AttemptFailure { kind: FailureKind::Timeout, text: "Connection timeout".to_owned() }
+}
+
+/// The URL's address is special: nothing was sent.
+pub(crate) fn blocked() -> AttemptFailure {
+    AttemptFailure { kind: FailureKind::BlockedAddress, text: UNREACHABLE_NAME.to_owned() }
+}
+
+/// What went wrong before an answer came.
+pub(crate) fn of_error(error: &reqwest::Error) -> AttemptFailure {
+    let mut causes = chain(error);
+    if causes.any(|cause| cause.is::<Blocked>()) {
+        return blocked();
+    }
+    if chain(error).any(|cause| cause.is::<Unresolved>()) {
+        return AttemptFailure { kind: FailureKind::Dns, text: UNREACHABLE_NAME.to_owned() };
+    }
+    if error.is_timeout() {
+        return timeout();
+    }
+    if let Some(tls) = chain(error).find_map(find_tls) {
+        let text = format!("TLS error: {}", tls_reason(tls));
+        return AttemptFailure { kind: FailureKind::Tls, text };
+    }
+    AttemptFailure { kind: FailureKind::Network, text: network_reason(error) }
+}
+
+fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&cause: &&'a (dyn Error + 'static)| cause.source())
+}
+
+/// rustls errors travel inside `io::Error`, whose `source` skips over them.
+fn find_tls<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    cause.downcast_ref::<rustls::Error>().or_else(|| {
+        cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
+    })
+}
+
+fn tls_reason(error: &rustls::Error) -> String {
+    use rustls::CertificateError as Bad;
+    match error {
+        rustls::Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
+            "the certificate has expired".to_owned()
+        }
+        rustls::Error::InvalidCertificate(Bad::UnknownIssuer) => {
+            "the certificate's issuer is unknown".to_owned()
+        }
+        rustls::Error::InvalidCertificate(
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. },
+        ) => "the certificate is for another name".to_owned(),
+        other => other.to_string().chars().filter(|c| !c.is_control()).take(200).collect(),
+    }
+}
+
+fn network_reason(error: &reqwest::Error) -> String {
+    use std::io::ErrorKind as Io;
+    let io = chain(error).find_map(|cause| cause.downcast_ref::<std::io::Error>());
+    match io.map(std::io::Error::kind) {
+        Some(Io::ConnectionRefused) => "Connection refused",
+        Some(Io::ConnectionReset | Io::BrokenPipe) => "Connection reset",
+        Some(Io::HostUnreachable) => "Host unreachable",
+        Some(Io::NetworkUnreachable) => "Network unreachable",
+        Some(Io::UnexpectedEof) => "Connection closed before an answer",
+        _ if error.is_connect() => "Connection failed",
+        _ if chain(error).any(|c| c.to_string().contains("connection closed")) => {
+            "Connection closed before an answer"
+        }
+        _ => "The answer was not valid HTTP",
+    }
+    .to_owned()
+}

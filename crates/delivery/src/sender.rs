@@ -1,0 +1,169 @@
+//! One attempt: composed, signed, sent, read, judged.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use domain::{AttemptReport, DeliveryId, Event, MAX_STORED_RESPONSE};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, Method, Request, Response, StatusCode};
+use time::OffsetDateTime;
+
+use crate::{DeliveryConfig, DeliveryConfigError, Endpoint, Guard, client, failure, retry_after};
+
+const SIGNATURE: HeaderName = HeaderName::from_static("x-sentimatrix-signature");
+const SIGNATURE_PREVIOUS: HeaderName =
+    HeaderName::from_static("x-sentimatrix-signature-previous");
+const EVENT: HeaderName = HeaderName::from_static("x-sentimatrix-event");
+const DELIVERY: HeaderName = HeaderName::from_static("x-sentimatrix-delivery");
+const TIMESTAMP: HeaderName = HeaderName::from_static("x-sentimatrix-timestamp");
+const ATTEMPT: HeaderName = HeaderName::from_static("x-sentimatrix-attempt");
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Makes attempts. Cloning shares the connections.
+#[derive(Clone, Debug)]
+pub struct Sender {
+    client: Client,
+    guard: Guard,
+    timeout: Duration,
+    max_response_bytes: usize,
+}
+
+impl Sender {
+    /// A sender with its own pool of connections.
+    ///
+    /// # Errors
+    /// When a setting is wrong; the error names it.
+    pub fn new(config: &DeliveryConfig) -> Result<Self, DeliveryConfigError> {
+        let guard = Guard::new(config)?;
+        Ok(Self {
+            client: client::build(config, &guard)?,
+            guard,
+            timeout: config.timeout,
+            max_response_bytes: config.max_response_bytes,
+        })
+    }
+
+    /// The guard that every attempt passes.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
+    /// Makes attempt number `attempt` of `delivery`. Never takes longer than the time-out, and
+    /// always comes back with a report: a failed attempt is no error.
+    pub async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        event: &Event,
+        delivery: DeliveryId,
+        attempt: u32,
+    ) -> AttemptReport {
+        let mut report = AttemptReport {
+            started_at: OffsetDateTime::now_utc(),
+            duration: Duration::ZERO,
+            status: None,
+            address: None,
+            response: Bytes::new(),
+            retry_after: None,
+            failure: None,
+        };
+        // Literal addresses never reach the resolver; and the rules may be stricter today than
+        // on the day the webhook was made.
+        if self.guard.check_parsed(&endpoint.url).is_err() {
+            report.failure = Some(failure::blocked());
+            return report;
+        }
+        let started = Instant::now();
+        let request = compose(endpoint, event, delivery, attempt, report.started_at);
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        match tokio::time::timeout_at(deadline, self.client.execute(request)).await {
+            Err(_) => report.failure = Some(failure::timeout()),
+            Ok(Err(error)) => report.failure = Some(failure::of_error(&error)),
+            Ok(Ok(response)) => {
+                note_head(&mut report, &response);
+                let reading = read_body(response, self.max_response_bytes);
+                // The head decided; a body that never ends changes nothing but the log.
+                report.response =
+                    tokio::time::timeout_at(deadline, reading).await.unwrap_or_default();
+            }
+        }
+        report.duration = started.elapsed();
+        report
+    }
+}
+
+/// The request, as the specification's "Headers Included" and Standard Webhooks say.
+fn compose(
+    endpoint: &Endpoint,
+    event: &Event,
+    delivery: DeliveryId,
+    attempt: u32,
+    now: OffsetDateTime,
+) -> Request {
+    let mut request = Request::new(Method::POST, endpoint.url.clone());
+    let headers = request.headers_mut();
+    headers.reserve(10 + endpoint.headers.len());
+    headers.extend(endpoint.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(EVENT, HeaderValue::from_static(event.kind.as_str()));
+    set(headers, DELIVERY, &delivery.to_string());
+    set(headers, TIMESTAMP, &event.timestamp);
+    headers.insert(ATTEMPT, HeaderValue::from(attempt));
+    if let Some(trace) = &event.traceparent {
+        set(headers, TRACEPARENT, trace);
+    }
+    sign(headers, endpoint, event, now);
+    *request.body_mut() = Some(event.payload.clone().into());
+    request
+}
+
+fn sign(headers: &mut HeaderMap, endpoint: &Endpoint, event: &Event, now: OffsetDateTime) {
+    let at = now.unix_timestamp();
+    let body = &event.payload;
+    set(headers, SIGNATURE, &endpoint.signer.sign(body));
+    let mut standard = endpoint.signer.sign_standard(event.id.as_str(), at, body);
+    if let Some(previous) = endpoint.previous_signer(now) {
+        set(headers, SIGNATURE_PREVIOUS, &previous.sign(body));
+        standard.push(' ');
+        standard.push_str(&previous.sign_standard(event.id.as_str(), at, body));
+    }
+    set(headers, WEBHOOK_ID, event.id.as_str());
+    headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(at));
+    set(headers, WEBHOOK_SIGNATURE, &standard);
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    let value = HeaderValue::from_str(text)
+        .expect("ids, timestamps and signatures are printable ASCII by construction");
+    headers.insert(name, value);
+}
+
+fn note_head(report: &mut AttemptReport, response: &Response) {
+    let status = response.status();
+    report.status = Some(status.as_u16());
+    report.address = response.remote_addr();
+    report.failure = failure::of_status(status);
+    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        let wish = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        report.retry_after = wish.and_then(|text| retry_after::parse(text, report.started_at));
+    }
+}
+
+/// The beginning of the body. A whole one leaves its connection fit for use; one over the limit
+/// or cut off does not.
+async fn read_body(mut response: Response, limit: usize) -> Bytes {
+    let mut kept = Vec::new();
+    let mut read = 0;
+    while let Ok(Some(chunk)) = response.chunk().await {
+        let room = MAX_STORED_RESPONSE - kept.len();
+        kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        read += chunk.len();
+        if read > limit {
+            break;
+        }
+    }
+    kept.into()
+}
