@@ -1,1 +1,111 @@
+//! The queue worker: takes events, finds the webhooks that want them, makes the attempts,
+//! records the outcomes, plans the retries, and acknowledges last.
 //!
+//! One event's walk: [`intake`] (read, match) → [`attempts`] (slot, attempt, verdict) →
+//! [`recorder`] (store, then retry queue, then acknowledgement). The order of the last three is
+//! what makes a crash at any point harmless; see `docs/architecture.md`.
+
+mod attempts;
+mod circuit;
+mod claims;
+mod config;
+mod health;
+mod intake;
+mod metrics;
+mod progress;
+mod recorder;
+mod rejected;
+mod retries;
+mod slots;
+mod subscribers;
+mod sweep;
+
+use std::sync::Arc;
+
+use broker::{Queue, SharedBroker};
+use delivery::Sender;
+use domain::Schedule;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use config::DispatcherConfig;
+pub use health::serve_health;
+
+use crate::claims::Claims;
+use crate::recorder::Recorder;
+use crate::slots::Slots;
+use crate::subscribers::Subscribers;
+
+/// What a dispatcher works with.
+#[derive(Clone)]
+pub struct Parts {
+    /// Webhooks and outcomes.
+    pub store: Store,
+    /// Events and retries.
+    pub broker: SharedBroker,
+    /// Makes the attempts.
+    pub sender: Sender,
+    /// When a failed delivery is tried again.
+    pub schedule: Schedule,
+    /// Its own settings.
+    pub config: DispatcherConfig,
+}
+
+/// What every task of a running dispatcher shares.
+struct Context {
+    store: Store,
+    broker: SharedBroker,
+    sender: Sender,
+    schedule: Schedule,
+    subscribers: Subscribers,
+    claims: Claims,
+    slots: Slots,
+    recorder: Recorder,
+    metrics: metrics::Metrics,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// Works until `stop`, then takes nothing new, finishes what is under way within the grace
+/// period, hands back the rest and returns. The broker and the store stay open.
+pub async fn run(parts: Parts, stop: CancellationToken) {
+    let Parts { store, broker, sender, schedule, config } = parts;
+    let tasks = TaskTracker::new();
+    let (recorder, recording) =
+        recorder::start(store.clone(), broker.clone(), &config, stop.clone());
+    let context = Arc::new(Context {
+        subscribers: Subscribers::new(store.clone(), &config),
+        claims: Claims::new(config.remembered_events),
+        slots: Slots::new(&config),
+        metrics: metrics::Metrics::new(),
+        stop: stop.clone(),
+        tasks: tasks.clone(),
+        store,
+        broker,
+        sender,
+        schedule,
+        recorder,
+    });
+    let lanes = [
+        tokio::spawn(intake::run(context.clone(), Queue::Dispatch, config.prefetch)),
+        tokio::spawn(intake::run(context.clone(), Queue::Deliver, config.deliver_prefetch)),
+        tokio::spawn(subscribers::follow_changes(context.clone())),
+        tokio::spawn(sweep::run(context.clone(), config.sweep_every)),
+    ];
+    stop.cancelled().await;
+    let grace = tokio::time::Instant::now() + config.grace;
+    for lane in lanes {
+        drop(tokio::time::timeout_at(grace, lane).await);
+    }
+    tasks.close();
+    if tokio::time::timeout_at(grace, tasks.wait()).await.is_err() {
+        tracing::warn!("{} deliveries did not finish in time and go back", tasks.len());
+    }
+    // The recorder ends once nobody can send it anything more.
+    drop(context);
+    let rest = grace.max(tokio::time::Instant::now() + recorder::LAST_WORDS);
+    if tokio::time::timeout_at(rest, recording).await.is_err() {
+        tracing::warn!("the last outcomes were not recorded; their messages come again");
+    }
+}

@@ -1,2 +1,74 @@
-//!
-fn main() {}
+//! `studio-webhooks`: the three services and the tools around them, in one binary.
+
+mod commands;
+mod config;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Sentimatrix Studio Webhooks: brings Studio's events, signed, to the endpoints and browsers
+/// that asked for them.
+///
+/// Settings come from studio-webhooks.toml in the working directory (or --config) and from
+/// environment variables STUDIO__SECTION__KEY, which win: STUDIO__API__BIND=0.0.0.0:8080.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    /// A settings file instead of ./studio-webhooks.toml.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<std::path::PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the HTTP API that manages webhooks and takes events.
+    Api,
+    /// Take events from the broker, deliver them, retry what fails.
+    Dispatcher,
+    /// Serve events to browsers over WebSockets.
+    Gateway,
+    /// All three services in one process and on one port: for development and small
+    /// installations.
+    All,
+    /// Bring the database up to date.
+    Migrate,
+    /// Publish events from flags, a file or standard input.
+    Publish(commands::publish::Publish),
+    /// Make an access token.
+    Token(commands::token::Token),
+    /// Check the signature of a delivery.
+    Verify(commands::verify::Verify),
+    /// Serve everything in this process and show one event's way through it.
+    Demo(commands::demo::Demo),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The same provider everywhere; a second install would be refused.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let settings = || config::Settings::load(cli.config.as_deref());
+    let result = match cli.command {
+        Command::Api => settings().and_then(commands::api::run),
+        Command::Dispatcher => settings().and_then(commands::dispatcher::run),
+        Command::Gateway => settings().and_then(commands::gateway::run),
+        Command::All => settings().and_then(commands::all::run),
+        Command::Migrate => settings().and_then(commands::migrate::run),
+        Command::Publish(publish) => settings().and_then(|settings| publish.run(settings)),
+        Command::Token(token) => settings().and_then(|settings| token.run(&settings)),
+        Command::Verify(verify) => verify.run(),
+        Command::Demo(demo) => demo.run(cli.config.as_deref()),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{}: error: {error:#}", Cli::command().get_name());
+            ExitCode::from(2)
+        }
+    }
+}

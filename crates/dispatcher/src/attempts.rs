@@ -1,0 +1,112 @@
+//! One attempt and what follows it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::{Queue, Target};
+use domain::{DeliveryStatus, DeliveryTask};
+use store::Outcome;
+use time::OffsetDateTime;
+
+use crate::Context;
+use crate::claims::Part;
+use crate::recorder::Finished;
+use crate::retries::{self, Verdict};
+use crate::slots::{Gate, Slot};
+use crate::subscribers::Subscriber;
+
+/// How long the store lets a deferred delivery travel between the broker and us before the
+/// sweep takes it for lost.
+const DEFERRED_AT_MOST: Duration = Duration::from_secs(600);
+
+/// An attempt to make.
+pub(crate) struct Job {
+    pub(crate) task: DeliveryTask,
+    pub(crate) subscriber: Arc<Subscriber>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) slot: Slot,
+    pub(crate) part: Part,
+}
+
+/// Makes the attempt and hands its outcome to the recorder.
+pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
+    let Job { task, subscriber, gate, slot, part } = job;
+    let endpoint = &subscriber.endpoint;
+    let report = context.sender.attempt(endpoint, &task.event, task.id, task.attempt).await;
+    context.slots.note(&gate, &report);
+    drop(slot);
+    context.metrics.attempt(&report);
+    let verdict = retries::verdict(&context.schedule, task.attempt, &report);
+    if let Some(failure) = &report.failure {
+        tracing::info!(
+            delivery.id = %task.id,
+            webhook.id = %task.webhook,
+            event.id = %task.event.id,
+            attempt.number = task.attempt,
+            duration_ms = report.duration.as_millis() as u64,
+            "attempt {} of {} failed: {} ({})",
+            task.attempt,
+            task.id,
+            failure.text,
+            failure.kind,
+        );
+    }
+    let next = next_message(&context, &task, &verdict);
+    let outcome = Outcome {
+        report: Some(report),
+        status: verdict.status,
+        next_attempt_at: verdict.next.map(|(_, due)| due),
+        ..outcome_of(&task)
+    };
+    context.recorder.finish(Finished { outcome: Some(outcome), next, part }).await;
+}
+
+fn next_message(
+    context: &Context,
+    task: &DeliveryTask,
+    verdict: &Verdict,
+) -> Option<(Target, broker::Outgoing)> {
+    let (wait, due) = verdict.next?;
+    let next = DeliveryTask { attempt: task.attempt + 1, not_before: Some(due), ..task.clone() };
+    debug_assert!(context.schedule.delays().contains(&wait), "every wait has its queue");
+    Some((Target::Queue(Queue::Retry(wait)), retries::message(&next)))
+}
+
+/// Sends a delivery back to the broker to wait its turn: no attempt, shown as deferred.
+pub(crate) async fn defer(context: &Context, part: Part, task: &DeliveryTask) {
+    context.metrics.deferred();
+    let due = OffsetDateTime::now_utc() + DEFERRED_AT_MOST;
+    let outcome = Outcome {
+        attempt: task.attempt - 1,
+        status: if task.attempt == 1 { DeliveryStatus::Pending } else { DeliveryStatus::Retrying },
+        next_attempt_at: Some(due),
+        ..outcome_of(task)
+    };
+    let next = Some((Target::Queue(Queue::Wait), retries::message(task)));
+    context.recorder.finish(Finished { outcome: Some(outcome), next, part }).await;
+}
+
+/// Ends a delivery whose webhook is deleted or switched off.
+pub(crate) async fn cancel(context: &Context, part: Part, task: &DeliveryTask) {
+    let outcome = Outcome {
+        attempt: task.attempt - 1,
+        status: DeliveryStatus::Cancelled,
+        next_attempt_at: None,
+        ..outcome_of(task)
+    };
+    context.recorder.finish(Finished { outcome: Some(outcome), next: None, part }).await;
+}
+
+/// The outcome of no attempt at all.
+fn outcome_of(task: &DeliveryTask) -> Outcome {
+    Outcome {
+        delivery: task.id,
+        webhook: task.webhook,
+        event: task.event.clone(),
+        cause: task.cause,
+        attempt: task.attempt,
+        report: None,
+        status: DeliveryStatus::Pending,
+        next_attempt_at: None,
+    }
+}

@@ -1,0 +1,82 @@
+//! Settings of the dispatcher.
+
+use std::time::Duration;
+
+use domain::setting;
+use serde::Deserialize;
+
+/// `[dispatcher]`, or `STUDIO__DISPATCHER__…`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DispatcherConfig {
+    /// Where `/healthz`, `/readyz` and `/metrics` are served; `127.0.0.1:8082` by default.
+    pub bind: String,
+    /// Events taken and not finished, at most; 512 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub prefetch: u16,
+    /// Retries, redeliveries and handed-back work taken and not finished, at most; 256 by
+    /// default.
+    #[serde(deserialize_with = "setting::number")]
+    pub deliver_prefetch: u16,
+    /// Requests of first attempts under way, at most; 384 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub concurrency: usize,
+    /// Requests of retries and redeliveries under way, at most, beside those; 128 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub retry_concurrency: usize,
+    /// Requests to one webhook under way, at most; what is over goes back to the broker for 5 s.
+    /// 32 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub per_webhook: u32,
+    /// Time-outs and network failures in a row after which a webhook's circuit opens; 8 by
+    /// default.
+    #[serde(deserialize_with = "setting::number")]
+    pub circuit_failures: u32,
+    /// How long an open circuit waits before it lets a probe through; 15 s by default.
+    #[serde(deserialize_with = "setting::duration")]
+    pub circuit_pause: Duration,
+    /// How long outcomes are gathered into one transaction; 4 ms by default.
+    #[serde(deserialize_with = "setting::duration")]
+    pub record_linger: Duration,
+    /// Outcomes in one transaction, at most; 500 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub record_batch: usize,
+    /// How long a user's webhooks are remembered when no change is announced; 30 s by default.
+    #[serde(deserialize_with = "setting::duration")]
+    pub cache_age: Duration,
+    /// Users whose webhooks are remembered, at most; 100,000 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub cache_users: u64,
+    /// Events whose ids are remembered to drop copies, at most; 200,000 by default (16 bytes
+    /// each).
+    #[serde(deserialize_with = "setting::number")]
+    pub remembered_events: usize,
+    /// How often overdue deliveries are looked for; 30 s by default.
+    #[serde(deserialize_with = "setting::duration")]
+    pub sweep_every: Duration,
+    /// How long a stop waits for what is under way; 45 s by default.
+    #[serde(deserialize_with = "setting::duration")]
+    pub grace: Duration,
+}
+
+impl Default for DispatcherConfig {
+    fn default() -> Self {
+        Self {
+            bind: "127.0.0.1:8082".into(),
+            prefetch: 512,
+            deliver_prefetch: 256,
+            concurrency: 384,
+            retry_concurrency: 128,
+            per_webhook: 32,
+            circuit_failures: 8,
+            circuit_pause: Duration::from_secs(15),
+            record_linger: Duration::from_millis(4),
+            record_batch: 500,
+            cache_age: Duration::from_secs(30),
+            cache_users: 100_000,
+            remembered_events: 200_000,
+            sweep_every: Duration::from_secs(30),
+            grace: Duration::from_secs(45),
+        }
+    }
+}

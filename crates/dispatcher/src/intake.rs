@@ -1,0 +1,219 @@
+//! The two lanes of messages: events as published, and single deliveries. What a message asks
+//! for is found here; [`crate::attempts`] does it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::{Incoming, Queue};
+use domain::{Cause, DeliveryId, DeliveryTask, Event, Rejection};
+use store::StoreError;
+use time::OffsetDateTime;
+
+use crate::Context;
+use crate::attempts::{self, Job};
+use crate::claims::{Claim, Claimed};
+use crate::progress::{Need, need};
+use crate::recorder::Finished;
+use crate::rejected::reject;
+use crate::slots::Lane;
+use crate::subscribers::Subscriber;
+
+/// Delivery tasks that arrive this much too early are kept in memory instead of sent round.
+const SHORT_WAIT: Duration = Duration::from_secs(6);
+
+/// Takes messages from `queue` until the stop.
+pub(crate) async fn run(context: Arc<Context>, queue: Queue, prefetch: u16) {
+    let mut consumer = context.broker.consume(queue, prefetch.max(1));
+    loop {
+        let taken = tokio::select! {
+            biased;
+            () = context.stop.cancelled() => return,
+            taken = next(&context, &mut consumer) => taken,
+        };
+        let Some(incoming) = taken else {
+            return;
+        };
+        context.metrics.taken(queue);
+        match queue {
+            Queue::Deliver => task(&context, incoming).await,
+            _ => event(&context, incoming).await,
+        }
+    }
+}
+
+async fn next(context: &Context, consumer: &mut broker::Consumer) -> Option<Incoming> {
+    context.recorder.ready().await;
+    consumer.next().await
+}
+
+/// An event as published: every webhook that wants it gets a delivery.
+async fn event(context: &Arc<Context>, incoming: Incoming) {
+    let event = match incoming.event() {
+        Ok(event) => event,
+        Err(rejection) => return spawn_reject(context, incoming, rejection),
+    };
+    let Some(wanting) = known_wanting(context, &event).await else {
+        return;
+    };
+    let came_before = incoming.redelivered;
+    let claim = match context.claims.event(event.key().0, incoming.acker) {
+        Claimed::New(claim) => claim,
+        Claimed::Known => return context.metrics.duplicate(),
+    };
+    if wanting.is_empty() {
+        context.metrics.unmatched();
+        return claim.settle_first();
+    }
+    let tasks = wanting.into_iter().map(|subscriber| first_task(&event, subscriber)).collect();
+    if came_before {
+        // May have been worked on: what is recorded decides, which takes a query.
+        let (context, spawner) = (context.clone(), context.tasks.clone());
+        spawner.spawn(async move { resume(&context, &claim, tasks, Lane::First).await });
+    } else {
+        for (task, subscriber) in tasks {
+            begin(context, &claim, task, subscriber, Lane::First).await;
+        }
+        claim.settle_first();
+    }
+}
+
+/// A single delivery: a retry, a redelivery, or work that waited its turn.
+async fn task(context: &Arc<Context>, incoming: Incoming) {
+    let read = incoming.event().and_then(|event| {
+        DeliveryTask::from_headers(event, |name| incoming.header(name))
+            .map_err(|e| Rejection::new("not_a_delivery", e.to_string()))
+    });
+    let task = match read {
+        Ok(task) => task,
+        Err(rejection) => return spawn_reject(context, incoming, rejection),
+    };
+    let claim = match context.claims.task(task.id.as_uuid(), incoming.acker) {
+        Claimed::New(claim) => claim,
+        Claimed::Known => return context.metrics.duplicate(),
+    };
+    let (context, spawner) = (context.clone(), context.tasks.clone());
+    spawner.spawn(async move {
+        let left = task.not_before.map(|due| due - OffsetDateTime::now_utc());
+        match left.and_then(|left| Duration::try_from(left).ok()) {
+            Some(left) if left > SHORT_WAIT => return put_off(&context, &claim, &task).await,
+            Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
+            _ => {}
+        }
+        let Some(found) = known_subscriber(&context, &task).await else {
+            return;
+        };
+        match found {
+            None => {
+                attempts::cancel(&context, claim.part(), &task).await;
+                claim.settle_first();
+            }
+            Some(subscriber) => {
+                resume(&context, &claim, vec![(task, subscriber)], Lane::Later).await;
+            }
+        }
+    });
+}
+
+/// Goes on with deliveries from where the store says they are.
+async fn resume(
+    context: &Arc<Context>,
+    claim: &Arc<Claim>,
+    tasks: Vec<(DeliveryTask, Arc<Subscriber>)>,
+    lane: Lane,
+) {
+    let ids: Vec<DeliveryId> = tasks.iter().map(|(task, _)| task.id).collect();
+    let Some(recorded) = patiently(context, || context.store.progress(&ids)).await else {
+        return;
+    };
+    for (mut task, subscriber) in tasks {
+        match need(recorded.get(&task.id), task.attempt) {
+            Need::Attempt => begin(context, claim, task, subscriber, lane).await,
+            Need::Nothing => {}
+            Need::Plan { attempt, due } => {
+                (task.attempt, task.not_before) = (attempt, Some(due));
+                put_off_part(context, claim, &task).await;
+            }
+        }
+    }
+    claim.settle_first();
+}
+
+/// Starts an attempt, once there is a slot for it.
+async fn begin(
+    context: &Arc<Context>,
+    claim: &Arc<Claim>,
+    task: DeliveryTask,
+    subscriber: Arc<Subscriber>,
+    lane: Lane,
+) {
+    let gate = context.slots.gate(task.webhook);
+    match context.slots.take(&gate, lane).await {
+        None => attempts::defer(context, claim.part(), &task).await,
+        Some(slot) => {
+            let job = Job { task, subscriber, gate, slot, part: claim.part() };
+            context.tasks.spawn(attempts::attempt(context.clone(), job));
+        }
+    }
+}
+
+/// Sends a whole task that came early back to wait.
+async fn put_off(context: &Context, claim: &Arc<Claim>, task: &DeliveryTask) {
+    put_off_part(context, claim, task).await;
+    claim.settle_first();
+}
+
+async fn put_off_part(context: &Context, claim: &Arc<Claim>, task: &DeliveryTask) {
+    let next = crate::retries::delayed(&context.schedule, task, OffsetDateTime::now_utc());
+    let finished = Finished { outcome: None, next: Some(next), part: claim.part() };
+    context.recorder.finish(finished).await;
+}
+
+fn first_task(event: &Event, subscriber: Arc<Subscriber>) -> (DeliveryTask, Arc<Subscriber>) {
+    let webhook = subscriber.endpoint.webhook;
+    let task = DeliveryTask {
+        id: DeliveryId::derive(&event.user, &event.id, webhook, ""),
+        webhook,
+        event: event.clone(),
+        attempt: 1,
+        not_before: None,
+        cause: Cause::Event,
+    };
+    (task, subscriber)
+}
+
+fn spawn_reject(context: &Arc<Context>, incoming: Incoming, rejection: Rejection) {
+    context.tasks.spawn(reject(context.clone(), incoming, rejection));
+}
+
+async fn known_wanting(context: &Arc<Context>, event: &Event) -> Option<Vec<Arc<Subscriber>>> {
+    patiently(context, || context.subscribers.wanting(event)).await
+}
+
+async fn known_subscriber(
+    context: &Arc<Context>,
+    task: &DeliveryTask,
+) -> Option<Option<Arc<Subscriber>>> {
+    patiently(context, || context.subscribers.find(&task.event.user, task.webhook)).await
+}
+
+/// Asks the store until it answers; `None` at a stop, and the message goes back.
+async fn patiently<T, F>(context: &Context, ask: impl Fn() -> F) -> Option<T>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut warned = false;
+    loop {
+        match ask().await {
+            Ok(answer) => return Some(answer),
+            Err(error) => {
+                if !std::mem::replace(&mut warned, true) {
+                    tracing::warn!("a message waits for the store: {error}");
+                }
+            }
+        }
+        tokio::select! {
+            () = context.stop.cancelled() => return None,
+            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! Which webhooks a user has: remembered for each user, forgotten when a change is announced.
+//! The cost of an event does not grow with the number of webhooks in the system.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use broker::{ControlMessage, ControlSignal};
+use delivery::Endpoint;
+use domain::{Event, Subscription, UserId, Webhook, WebhookId};
+use moka::Expiry;
+use moka::future::Cache;
+use store::{Store, StoreError};
+use time::OffsetDateTime;
+
+use crate::{Context, DispatcherConfig};
+
+/// A webhook made ready for matching and attempts.
+#[derive(Debug)]
+pub(crate) struct Subscriber {
+    pub(crate) endpoint: Endpoint,
+    subscription: Subscription,
+}
+
+/// The active webhooks of one user.
+type Subscribed = Arc<[Arc<Subscriber>]>;
+
+/// How long "this user has no webhook" is believed: the safety net for a webhook whose
+/// announcement was lost.
+const NONE_AGE: Duration = Duration::from_secs(1);
+
+/// What is remembered of all users.
+pub(crate) struct Subscribers {
+    store: Store,
+    cache: Cache<UserId, Subscribed>,
+    /// Grows with every announced change, so that what was read before one is not remembered
+    /// after it.
+    changes: AtomicU64,
+}
+
+struct Ages {
+    known: Duration,
+}
+
+impl Expiry<UserId, Subscribed> for Ages {
+    fn expire_after_create(&self, _: &UserId, found: &Subscribed, _: Instant) -> Option<Duration> {
+        Some(if found.is_empty() { NONE_AGE.min(self.known) } else { self.known })
+    }
+}
+
+impl Subscribers {
+    pub(crate) fn new(store: Store, config: &DispatcherConfig) -> Self {
+        let cache = Cache::builder()
+            .max_capacity(config.cache_users)
+            .expire_after(Ages { known: config.cache_age })
+            .build();
+        Self { store, cache, changes: AtomicU64::new(0) }
+    }
+
+    /// The webhooks that want `event`.
+    ///
+    /// # Errors
+    /// When the user's webhooks are not remembered and the store is away.
+    pub(crate) async fn wanting(&self, event: &Event) -> Result<Vec<Arc<Subscriber>>, StoreError> {
+        let all = self.of(&event.user).await?;
+        Ok(all.iter().filter(|known| known.subscription.wants(event)).cloned().collect())
+    }
+
+    /// The webhook `id` of `user`, if it is active.
+    ///
+    /// # Errors
+    /// When the user's webhooks are not remembered and the store is away.
+    pub(crate) async fn find(
+        &self,
+        user: &UserId,
+        id: WebhookId,
+    ) -> Result<Option<Arc<Subscriber>>, StoreError> {
+        let all = self.of(user).await?;
+        Ok(all.iter().find(|known| known.endpoint.webhook == id).cloned())
+    }
+
+    async fn of(&self, user: &UserId) -> Result<Subscribed, StoreError> {
+        if let Some(known) = self.cache.get(user).await {
+            return Ok(known);
+        }
+        let before = self.changes.load(Ordering::Acquire);
+        let found = ready(self.store.active_webhooks(user).await?);
+        if self.changes.load(Ordering::Acquire) == before {
+            self.cache.insert(user.clone(), found.clone()).await;
+            // Announced between the check and the insertion: what was inserted may be old.
+            if self.changes.load(Ordering::Acquire) != before {
+                self.cache.invalidate(user).await;
+            }
+        }
+        Ok(found)
+    }
+
+    async fn forget(&self, user: &UserId) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.cache.invalidate(user).await;
+    }
+
+    fn forget_all(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.cache.invalidate_all();
+    }
+}
+
+fn ready(webhooks: Vec<Webhook>) -> Subscribed {
+    let now = OffsetDateTime::now_utc();
+    webhooks.iter().filter_map(|webhook| subscriber(webhook, now)).map(Arc::new).collect()
+}
+
+/// `None` for a webhook that another version stored and this one cannot read: it must not keep
+/// the user's others from being told.
+fn subscriber(webhook: &Webhook, now: OffsetDateTime) -> Option<Subscriber> {
+    let endpoint = Endpoint::new(webhook, now)
+        .inspect_err(|error| tracing::error!(webhook.id = %webhook.id, "left out: {error}"));
+    let subscription = webhook
+        .subscription()
+        .inspect_err(|error| tracing::error!(webhook.id = %webhook.id, "left out: {error}"));
+    Some(Subscriber { endpoint: endpoint.ok()?, subscription: subscription.ok()? })
+}
+
+/// Forgets what is announced to have changed, and everything when announcements may have been
+/// missed.
+pub(crate) async fn follow_changes(context: Arc<Context>) {
+    let mut control = context.broker.control();
+    loop {
+        let signal = tokio::select! {
+            () = context.stop.cancelled() => return,
+            signal = control.next() => signal,
+        };
+        match signal {
+            None => return,
+            Some(ControlSignal::Gap) => context.subscribers.forget_all(),
+            Some(ControlSignal::Message(ControlMessage::WebhookChanged { user_id, .. })) => {
+                match user_id.parse() {
+                    Ok(user) => context.subscribers.forget(&user).await,
+                    Err(_) => context.subscribers.forget_all(),
+                }
+            }
+            Some(ControlSignal::Message(ControlMessage::SignedOut { .. })) => {}
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `studio-webhooks all`: the three services in one process, on the API's address.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use actix_web::{App, HttpServer, web};
+use api::Api;
+use dispatcher::Parts;
+use gateway::Gateway;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::parts;
+use crate::config::Settings;
+
+/// How long open WebSockets are given to leave at a stop.
+const DRAIN: Duration = Duration::from_secs(5);
+
+pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    let s = &settings;
+    parts::serve("all", s, |stop| async move {
+        let listener = parts::listen("api.bind", &s.api.bind)?;
+        let address = listener.local_addr()?;
+        tracing::info!("API and WebSockets listen on http://{address}");
+        serve(s, listener, stop).await
+    })
+}
+
+/// Serves everything until `stop`.
+pub(super) async fn serve(
+    s: &Settings,
+    listener: std::net::TcpListener,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let (verifier, sender) = (parts::verifier(s)?, parts::sender(s)?);
+    let broker = parts::broker(s).await?;
+    let store = parts::ready_store(s, &stop).await?;
+    let gateway = Gateway::start(&s.gateway, broker.clone(), verifier.clone());
+    let api = Api::new(s.api.clone(), store.clone(), broker.clone(), sender.clone(), verifier);
+    let work = Parts {
+        store: store.clone(),
+        broker: broker.clone(),
+        sender,
+        schedule: parts::schedule(s),
+        config: s.dispatcher.clone(),
+    };
+    let dispatching = tokio::spawn(dispatcher::run(work, stop.clone()));
+    http(api, gateway, listener, stop.clone()).await?;
+    // The server may have ended by itself: the rest ends with it.
+    stop.cancel();
+    dispatching.await?;
+    broker.close().await;
+    store.close().await;
+    Ok(())
+}
+
+async fn http(
+    api: Api,
+    gateway: Gateway,
+    listener: std::net::TcpListener,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let sockets = gateway.clone();
+    let server = HttpServer::new(move || {
+        App::new()
+            // First, so that no middleware of the API holds on to a socket for its whole life.
+            .configure(gateway::routes(gateway.clone()))
+            .service(web::scope("").configure(api::routes(api.clone())))
+    })
+    .tcp_nodelay(true)
+    .client_request_timeout(Duration::from_secs(10))
+    .h1_write_buffer_size(8 * 1024)
+    .shutdown_timeout(10)
+    .disable_signals()
+    .listen(listener)?
+    .run();
+    let handle = server.handle();
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        sockets.drain(DRAIN).await;
+        handle.stop(true).await;
+    });
+    server.await
+}

@@ -1,0 +1,25 @@
+//! `studio-webhooks api`
+
+use std::process::ExitCode;
+
+use api::Api;
+
+use crate::commands::parts;
+use crate::config::Settings;
+
+pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    let s = &settings;
+    parts::serve("api", s, |stop| async move {
+        let verifier = parts::verifier(s)?;
+        let sender = parts::sender(s)?;
+        let listener = parts::listen("api.bind", &s.api.bind)?;
+        let broker = parts::broker(s).await?;
+        let store = parts::ready_store(s, &stop).await?;
+        tracing::info!("the API listens on http://{}", listener.local_addr()?);
+        let api = Api::new(s.api.clone(), store.clone(), broker.clone(), sender, verifier);
+        api::serve(api, listener, stop).await?;
+        broker.close().await;
+        store.close().await;
+        Ok(())
+    })
+}

@@ -1,0 +1,56 @@
+//! `studio-webhooks demo`: everything in one process, and one event's way through it, shown.
+
+mod keys;
+mod receiver;
+mod tour;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::commands::{all, parts, token};
+use crate::config::Settings;
+
+/// Starts everything in this process with keys of its own, shows one event's way through it,
+/// and goes on serving until Ctrl-C. What it keeps is found again the next time.
+#[derive(Args)]
+pub(crate) struct Demo {
+    /// Where keys and data are kept.
+    #[arg(long, default_value = ".studio-webhooks", value_name = "FOLDER")]
+    data: PathBuf,
+}
+
+impl Demo {
+    pub(crate) fn run(self, config: Option<&Path>) -> anyhow::Result<ExitCode> {
+        let again = self.data.exists();
+        let keys = keys::find_or_make(&self.data)?;
+        let mut settings = Settings::load(config)?;
+        keys.apply(&mut settings, &self.data);
+        settings.telemetry.filter = "warn".into();
+        let s = &settings;
+        parts::serve("demo", s, |stop| async move {
+            let listener = parts::listen("api.bind", &s.api.bind)?;
+            let address = listener.local_addr()?;
+            tour::greet(&self.data, again);
+            let serving = all::serve(s, listener, stop.clone());
+            let touring = async {
+                let tour = tour::Tour::new(s, address)?;
+                let shown = tokio::select! {
+                    () = stop.cancelled() => return Ok(()),
+                    shown = tour.run() => shown,
+                };
+                if shown.is_err() {
+                    // Nothing to go on serving for: the error is the answer.
+                    stop.cancel();
+                }
+                shown
+            };
+            let (served, toured) = tokio::join!(serving, touring);
+            served?;
+            toured?;
+            println!("\nStopped. `make run` finds everything again in {}.", self.data.display());
+            Ok(())
+        })
+    }
+}

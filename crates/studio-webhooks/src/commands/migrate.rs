@@ -1,0 +1,21 @@
+//! `studio-webhooks migrate`
+
+use std::process::ExitCode;
+
+use crate::commands::parts;
+use crate::config::Settings;
+
+pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
+    let s = &settings;
+    parts::serve("migrate", s, |_| async move {
+        let store = parts::store(s).await?;
+        let applied = store.migrate().await.map_err(parts::explain)?;
+        match applied {
+            0 => println!("The database is up to date."),
+            1 => println!("Applied 1 migration."),
+            n => println!("Applied {n} migrations."),
+        }
+        store.close().await;
+        Ok(())
+    })
+}

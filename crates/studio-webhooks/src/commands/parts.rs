@@ -1,0 +1,112 @@
+//! What the services are made of, opened from the settings.
+
+use std::future::Future;
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use access::Verifier;
+use anyhow::{Context, anyhow};
+use broker::SharedBroker;
+use delivery::Sender;
+use domain::Schedule;
+use store::{Store, StoreError};
+use telemetry::Telemetry;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::signals::stop_on_signal;
+use crate::config::{Settings, env_key};
+
+/// Runs a service until it ends by itself or by a signal: logging on before, traces sent after.
+pub(super) fn serve<F, R>(
+    name: &'static str,
+    settings: &Settings,
+    service: F,
+) -> anyhow::Result<ExitCode>
+where
+    F: FnOnce(CancellationToken) -> R,
+    R: Future<Output = anyhow::Result<()>>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let telemetry: Telemetry = telemetry::init(name, &settings.telemetry)?;
+    let result = runtime.block_on(async {
+        let stop = stop_on_signal()?;
+        service(stop).await
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    telemetry.shutdown();
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Binds `address`, the value of the setting `key`.
+pub(super) fn listen(key: &str, address: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!("{}: cannot listen on {address:?}; expected a free host:port", env_key(key))
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// The verifier of access tokens.
+pub(super) fn verifier(settings: &Settings) -> anyhow::Result<Verifier> {
+    Verifier::new(&settings.auth).map_err(|e| anyhow!("{}: {}", env_key(e.key), e.message))
+}
+
+/// The sender of attempts.
+pub(super) fn sender(settings: &Settings) -> anyhow::Result<Sender> {
+    Sender::new(&settings.delivery).map_err(|e| anyhow!("{}: {}", env_key(e.key), e.message))
+}
+
+/// The schedule of retries.
+pub(super) fn schedule(settings: &Settings) -> Schedule {
+    Schedule::new(settings.delivery.retry_delays.clone())
+}
+
+/// The broker.
+pub(super) async fn broker(settings: &Settings) -> anyhow::Result<SharedBroker> {
+    broker::open(&settings.broker).await.map_err(|error| match error {
+        broker::BrokerError::Config { key, message } => anyhow!("{}: {message}", env_key(key)),
+        other => anyhow!("{}: {other}", env_key("broker.url")),
+    })
+}
+
+/// The store, as it is.
+pub(super) async fn store(settings: &Settings) -> anyhow::Result<Store> {
+    Store::open(&settings.database, &settings.secrets).await.map_err(explain)
+}
+
+/// The store, once it can be reached and is up to date. A file of our own is brought up to date
+/// at once; a database that several processes share, only by `migrate`.
+pub(super) async fn ready_store(
+    settings: &Settings,
+    stop: &CancellationToken,
+) -> anyhow::Result<Store> {
+    let store = store(settings).await?;
+    if settings.database.url.starts_with("sqlite:") {
+        store.migrate().await.map_err(explain)?;
+        return Ok(store);
+    }
+    let mut warned = false;
+    loop {
+        match store.check_schema().await {
+            Ok(()) => return Ok(store),
+            Err(StoreError::Unavailable(reason)) => {
+                if !std::mem::replace(&mut warned, true) {
+                    tracing::warn!("waiting for the database: {reason}");
+                }
+            }
+            Err(other) => return Err(explain(other)),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Err(anyhow!("stopped before the database was there")),
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}
+
+pub(super) fn explain(error: StoreError) -> anyhow::Error {
+    match error {
+        StoreError::Config { key, message } => anyhow!("{}: {message}", env_key(key)),
+        other => anyhow!("{}: {other}", env_key("database.url")),
+    }
+}

@@ -1,0 +1,49 @@
+//! `studio-webhooks token`
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use domain::UserId;
+use domain::setting::parse_duration;
+use time::OffsetDateTime;
+
+use crate::commands::parts;
+use crate::config::Settings;
+
+/// Prints an access token, signed with auth.jwt_secret (STUDIO__AUTH__JWT_SECRET).
+#[derive(Args)]
+pub(crate) struct Token {
+    /// Whose token: the user id that stands in it as `sub`.
+    #[arg(long)]
+    user: UserId,
+    /// A role: user (the default), admin, readonly, or service (may publish events). May be
+    /// given several times.
+    #[arg(long = "role", default_value = "user", value_parser = ["user", "admin", "readonly", "service"])]
+    roles: Vec<String>,
+    /// How long it is good for, such as 15m, 1h or 30d.
+    #[arg(long, default_value = "1h", value_parser = lifetime)]
+    expires_in: Duration,
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    parse_duration(text)
+        .filter(|length| !length.is_zero())
+        .ok_or_else(|| "expected a duration such as 15m, 1h or 30d".to_owned())
+}
+
+impl Token {
+    pub(crate) fn run(self, settings: &Settings) -> anyhow::Result<ExitCode> {
+        // Says what is wrong with the secret before a token is made with it.
+        parts::verifier(settings)?;
+        let roles: Vec<&str> = self.roles.iter().map(String::as_str).collect();
+        println!("{}", issue(settings, &self.user, &roles, self.expires_in));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A token of `user` that is good for `length` from now.
+pub(super) fn issue(settings: &Settings, user: &UserId, roles: &[&str], length: Duration) -> String {
+    let now = OffsetDateTime::now_utc();
+    access::issue(&settings.auth.jwt_secret, user, roles, now, now + length)
+}

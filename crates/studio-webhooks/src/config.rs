@@ -1,0 +1,129 @@
+//! All settings, from a file and from the environment. Each section is documented beside what
+//! it configures; `docs/configuration.md` lists them.
+
+use std::path::Path;
+
+use access::AuthConfig;
+use anyhow::{Context, anyhow};
+use api::ApiConfig;
+use broker::BrokerConfig;
+use delivery::DeliveryConfig;
+use dispatcher::DispatcherConfig;
+use gateway::GatewayConfig;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use store::{DatabaseConfig, SecretsConfig};
+use telemetry::TelemetryConfig;
+
+/// Read when no other file is named; may be missing.
+const DEFAULT_FILE: &str = "studio-webhooks.toml";
+
+/// Every section.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) database: DatabaseConfig,
+    pub(crate) broker: BrokerConfig,
+    pub(crate) auth: AuthConfig,
+    pub(crate) secrets: SecretsConfig,
+    pub(crate) api: ApiConfig,
+    pub(crate) gateway: GatewayConfig,
+    pub(crate) delivery: DeliveryConfig,
+    pub(crate) dispatcher: DispatcherConfig,
+    pub(crate) telemetry: TelemetryConfig,
+}
+
+/// The names of the sections, to find the ones that do not exist.
+const SECTIONS: [&str; 9] = [
+    "database", "broker", "auth", "secrets", "api", "gateway", "delivery", "dispatcher", "telemetry",
+];
+
+impl Settings {
+    /// Reads `file` (or the default one, if it is there) and the environment.
+    ///
+    /// # Errors
+    /// One line that names the key and says what it expects.
+    pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let source = match file {
+            Some(path) => ::config::File::from(path).format(::config::FileFormat::Toml),
+            None => ::config::File::new(DEFAULT_FILE, ::config::FileFormat::Toml).required(false),
+        };
+        let environment =
+            ::config::Environment::with_prefix("STUDIO").prefix_separator("__").separator("__");
+        let all = ::config::Config::builder()
+            .add_source(source)
+            .add_source(environment)
+            .build()
+            .context("the settings cannot be read")?;
+        let settings = Self::from_sections(&all)?;
+        settings.check()
+    }
+
+    fn from_sections(all: &::config::Config) -> anyhow::Result<Self> {
+        let known: toml_like::Table = all.clone().try_deserialize().context("the settings")?;
+        if let Some(unknown) = known.keys().find(|name| !SECTIONS.contains(&name.as_str())) {
+            let expected = SECTIONS.join(", ");
+            return Err(anyhow!("{unknown}: no such section of settings; there are {expected}"));
+        }
+        let mut broker: BrokerConfig = section(all, "broker")?;
+        let delivery: DeliveryConfig = section(all, "delivery")?;
+        broker.retry_delays.clone_from(&delivery.retry_delays);
+        Ok(Self {
+            database: section(all, "database")?,
+            broker,
+            auth: section(all, "auth")?,
+            secrets: section(all, "secrets")?,
+            api: section(all, "api")?,
+            gateway: section(all, "gateway")?,
+            delivery,
+            dispatcher: section(all, "dispatcher")?,
+            telemetry: section(all, "telemetry")?,
+        })
+    }
+
+    /// What serde cannot see.
+    fn check(self) -> anyhow::Result<Self> {
+        let delays = &self.delivery.retry_delays;
+        if delays.is_empty() || delays.len() > 20 || delays.iter().any(std::time::Duration::is_zero)
+        {
+            let key = env_key("delivery.retry_delays");
+            return Err(anyhow!("{key}: expected 1 to 20 durations above zero such as 1m,5m,30m,2h"));
+        }
+        if self.delivery.timeout.is_zero() {
+            return Err(anyhow!("{}: expected a duration above zero", env_key("delivery.timeout")));
+        }
+        Ok(self)
+    }
+}
+
+mod toml_like {
+    /// The top level of all settings, whatever the values are.
+    pub(super) type Table = std::collections::BTreeMap<String, serde::de::IgnoredAny>;
+}
+
+fn section<T: DeserializeOwned + Default>(all: &::config::Config, name: &str) -> anyhow::Result<T> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Section<T>(T);
+    match all.get::<Section<T>>(name) {
+        Ok(Section(value)) => Ok(value),
+        Err(::config::ConfigError::NotFound(_)) => Ok(T::default()),
+        Err(error) => Err(explain(name, &error)),
+    }
+}
+
+/// One line with the key, as it is written in the environment, and what it expects.
+fn explain(section: &str, error: &::config::ConfigError) -> anyhow::Error {
+    let (key, message) = match error {
+        ::config::ConfigError::At { error, key, .. } => (key.clone(), error.to_string()),
+        ::config::ConfigError::Type { key, .. } => (key.clone(), error.to_string()),
+        other => (None, other.to_string()),
+    };
+    let key = key.unwrap_or_else(|| section.to_owned());
+    let key = if key.starts_with(section) { key } else { format!("{section}.{key}") };
+    anyhow!("{}: {message}", env_key(&key))
+}
+
+/// `delivery.timeout (STUDIO__DELIVERY__TIMEOUT)`
+pub(crate) fn env_key(key: &str) -> String {
+    format!("{key} (STUDIO__{})", key.to_uppercase().replace('.', "__"))
+}
