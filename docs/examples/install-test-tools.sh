@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Installs what the tests need and the machine does not have: RabbitMQ and PostgreSQL (Debian's
+# packages, not started), a Python environment with pika, and Node with amqplib and ws. Runs as
+# root or with sudo; does nothing where everything is there.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+packages=()
+[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || packages+=(rabbitmq-server)
+compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || packages+=(postgresql)
+command -v node >/dev/null || packages+=(nodejs)
+command -v npm >/dev/null || packages+=(npm)
+command -v python3 >/dev/null || packages+=(python3)
+python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+if [ "${#packages[@]}" -gt 0 ]; then
+    echo "Installing ${packages[*]}"
+    # The tests start servers of their own: the packages must not start any.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod +x "$policy"
+        trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+        "${packages[@]}" >/dev/null
+fi
+
+if [ ! -x target/python/bin/python3 ] || ! target/python/bin/python3 -c 'import pika' 2>/dev/null; then
+    mkdir -p target
+    python3 -m venv target/python
+    target/python/bin/pip install --quiet --disable-pip-version-check 'pika==1.3.2'
+fi
+
+if [ ! -d target/node/node_modules/amqplib ] || [ ! -d target/node/node_modules/ws ]; then
+    mkdir -p target/node
+    npm install --prefix target/node --silent --no-audit --no-fund --no-package-lock \
+        amqplib@0.10.9 ws@8.18.3
+fi
