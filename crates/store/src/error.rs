@@ -29,3 +29,12 @@ pub enum StoreError {
         message: String,
     },
 }
+
+impl From<sea_orm::DbErr> for StoreError {
+    fn from(error: sea_orm::DbErr) -> Self {
+        match error {
+            sea_orm::DbErr::RecordNotFound(_) | sea_orm::DbErr::RecordNotUpdated => Self::NotFound,
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Many rows in one statement. PostgreSQL gets one array for each column: the text of the
+//! statement never changes, so it is parsed and planned once. SQLite gets a list of rows.
+//!
+//! Arrays of the driver hold no nulls; a column that may be null writes an empty text or -1 for
+//! it, which the statement turns into null.
+
+use sea_orm::sea_query::{ArrayType, Value};
+use sea_orm::{DatabaseBackend, Statement};
+use uuid::Uuid;
+
+/// The values of one column, a row each.
+pub(crate) enum Column {
+    Uuid(Vec<Uuid>),
+    /// Empty is null where the column takes null.
+    Text(Vec<String>),
+    BigInt(Vec<i64>),
+    Int(Vec<i32>),
+    SmallInt(Vec<i16>),
+    Bytes(Vec<Vec<u8>>),
+}
+
+/// A column of an insertion.
+pub(crate) struct Field {
+    name: &'static str,
+    nullable: bool,
+    values: Column,
+}
+
+/// A column that is never null.
+pub(crate) fn field(name: &'static str, values: Column) -> Field {
+    Field { name, nullable: false, values }
+}
+
+/// A column in which an empty text or a -1 stands for null.
+pub(crate) fn nullable(name: &'static str, values: Column) -> Field {
+    Field { name, nullable: true, values }
+}
+
+impl Column {
+    fn array(self) -> Value {
+        fn of<T: Into<Value>>(kind: ArrayType, values: Vec<T>) -> Value {
+            Value::Array(kind, Some(Box::new(values.into_iter().map(Into::into).collect())))
+        }
+        match self {
+            Self::Uuid(values) => of(ArrayType::Uuid, values),
+            Self::Text(values) => of(ArrayType::String, values),
+            Self::BigInt(values) => of(ArrayType::BigInt, values),
+            Self::Int(values) => of(ArrayType::Int, values),
+            Self::SmallInt(values) => of(ArrayType::SmallInt, values),
+            Self::Bytes(values) => of(ArrayType::Bytes, values),
+        }
+    }
+
+    fn list(self) -> Vec<Value> {
+        match self {
+            Self::Uuid(values) => values.into_iter().map(Into::into).collect(),
+            Self::Text(values) => values.into_iter().map(Into::into).collect(),
+            Self::BigInt(values) => values.into_iter().map(Into::into).collect(),
+            Self::Int(values) => values.into_iter().map(Into::into).collect(),
+            Self::SmallInt(values) => values.into_iter().map(Into::into).collect(),
+            Self::Bytes(values) => values.into_iter().map(Into::into).collect(),
+        }
+    }
+
+    fn sql_type(&self) -> &'static str {
+        match self {
+            Self::Uuid(_) => "uuid",
+            Self::Text(_) => "text",
+            Self::BigInt(_) => "bigint",
+            Self::Int(_) => "integer",
+            Self::SmallInt(_) => "smallint",
+            Self::Bytes(_) => "bytea",
+        }
+    }
+
+    fn null_word(&self) -> &'static str {
+        if matches!(self, Self::Text(_)) { "''" } else { "-1" }
+    }
+}
+
+/// `INSERT INTO table (fields) … conflict`; every field has the same number of values.
+pub(crate) fn insert(
+    backend: DatabaseBackend,
+    table: &str,
+    fields: Vec<Field>,
+    conflict: &str,
+) -> Statement {
+    let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
+    let head = format!("INSERT INTO {table} ({})", names.join(", "));
+    if backend == DatabaseBackend::Postgres {
+        return from_arrays(&head, fields, conflict);
+    }
+    from_rows(backend, &head, fields, conflict)
+}
+
+fn from_arrays(head: &str, fields: Vec<Field>, conflict: &str) -> Statement {
+    let numbered = || fields.iter().enumerate().map(|(i, field)| (i + 1, field));
+    let chosen: Vec<String> = numbered()
+        .map(|(i, field)| match field.nullable {
+            true => format!("NULLIF(c{i}, {})", field.values.null_word()),
+            false => format!("c{i}"),
+        })
+        .collect();
+    let arrays: Vec<String> =
+        numbered().map(|(i, field)| format!("${i}::{}[]", field.values.sql_type())).collect();
+    let aliases: Vec<String> = numbered().map(|(i, _)| format!("c{i}")).collect();
+    let sql = format!(
+        "{head} SELECT {} FROM UNNEST({}) AS rows({}) {conflict}",
+        chosen.join(", "),
+        arrays.join(", "),
+        aliases.join(", ")
+    );
+    let values: Vec<Value> = fields.into_iter().map(|field| field.values.array()).collect();
+    Statement::from_sql_and_values(DatabaseBackend::Postgres, sql, values)
+}
+
+fn from_rows(
+    backend: DatabaseBackend,
+    head: &str,
+    fields: Vec<Field>,
+    conflict: &str,
+) -> Statement {
+    let row: Vec<String> = fields
+        .iter()
+        .map(|field| match field.nullable {
+            true => format!("NULLIF(?, {})", field.values.null_word()),
+            false => "?".to_owned(),
+        })
+        .collect();
+    let row = format!("({})", row.join(", "));
+    let mut columns: Vec<_> =
+        fields.into_iter().map(|field| field.values.list().into_iter()).collect();
+    let count = columns.first().map_or(0, ExactSizeIterator::len);
+    let sql = format!("{head} VALUES {} {conflict}", vec![row; count].join(", "));
+    let mut values = Vec::with_capacity(count * columns.len());
+    for _ in 0..count {
+        values.extend(columns.iter_mut().filter_map(Iterator::next));
+    }
+    Statement::from_sql_and_values(backend, sql, values)
+}

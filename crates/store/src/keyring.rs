@@ -1,0 +1,141 @@
+//! Secrets at rest: AES-256-GCM with a random nonce, bound to the row and column they stand in.
+//!
+//! A sealed value is: length of the key's id (1 byte), the id, the nonce (12 bytes), the
+//! ciphertext with its tag.
+
+use aes_gcm::aead::{Aead, Payload};
+use aes_gcm::{Aes256Gcm, Key, KeyInit, Nonce};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rand::RngExt;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::{SecretsConfig, StoreError};
+
+const NONCE: usize = 12;
+
+/// The keys of `secrets.keys`: the first seals, all open.
+pub(crate) struct Keyring {
+    keys: Vec<(String, Aes256Gcm)>,
+}
+
+impl std::fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Keyring({} keys)", self.keys.len())
+    }
+}
+
+/// Where a sealed value stands: it opens nowhere else.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub(crate) row: Uuid,
+    pub(crate) column: &'static str,
+}
+
+impl Place {
+    fn bytes(self) -> Vec<u8> {
+        [self.row.as_bytes(), self.column.as_bytes()].concat()
+    }
+}
+
+impl Keyring {
+    pub(crate) fn new(config: &SecretsConfig) -> Result<Self, StoreError> {
+        if config.keys.is_empty() {
+            return Err(wrong_key("expected at least one key, written id:base64 of 32 bytes"));
+        }
+        let keys: Vec<_> =
+            config.keys.iter().map(|text| read_key(text)).collect::<Result<_, _>>()?;
+        Ok(Self { keys })
+    }
+
+    pub(crate) fn seal(&self, place: Place, plain: &[u8]) -> Vec<u8> {
+        let (id, cipher) = &self.keys[0];
+        let nonce: [u8; NONCE] = rand::rng().random();
+        let payload = Payload { msg: plain, aad: &place.bytes() };
+        let sealed = cipher
+            .encrypt(&Nonce::from(nonce), payload)
+            .expect("AES-GCM encrypts anything up to 64 GiB");
+        let length = u8::try_from(id.len()).expect("an id's length was checked when it was read");
+        [&[length], id.as_bytes(), &nonce, &sealed].concat()
+    }
+
+    pub(crate) fn open(&self, place: Place, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let damaged = || corrupt("it is cut short");
+        let (&length, rest) = sealed.split_first().ok_or_else(damaged)?;
+        let (id, rest) = rest.split_at_checked(length.into()).ok_or_else(damaged)?;
+        let (nonce, ciphertext) = rest.split_first_chunk::<NONCE>().ok_or_else(damaged)?;
+        let id = String::from_utf8_lossy(id);
+        let (_, cipher) = self.keys.iter().find(|(known, _)| *known == id).ok_or_else(|| {
+            corrupt(&format!("it was sealed with key {id:?}, which secrets.keys does not have"))
+        })?;
+        let payload = Payload { msg: ciphertext, aad: &place.bytes() };
+        cipher.decrypt(&Nonce::from(*nonce), payload).map_err(|_| {
+            corrupt(&format!("key {id:?} does not open it: another key of that name, or damaged"))
+        })
+    }
+}
+
+fn read_key(text: &str) -> Result<(String, Aes256Gcm), StoreError> {
+    let (id, encoded) =
+        text.split_once(':').ok_or_else(|| wrong_key("expected id:base64 of 32 bytes"))?;
+    let plain = (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    if !plain {
+        return Err(wrong_key("expected an id of 1 to 64 printable characters before the colon"));
+    }
+    let bytes = Zeroizing::new(STANDARD.decode(encoded.trim()).unwrap_or_default());
+    let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| {
+        wrong_key(&format!("key {id:?}: expected the base64 of 32 bytes (openssl rand -base64 32)"))
+    })?;
+    Ok((id.to_owned(), Aes256Gcm::new(&Key::<Aes256Gcm>::from(key))))
+}
+
+fn wrong_key(message: &str) -> StoreError {
+    StoreError::Config { key: "secrets.keys", message: message.to_owned() }
+}
+
+fn corrupt(message: &str) -> StoreError {
+    StoreError::Corrupt { what: "secret", message: message.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keyring(keys: &[(&str, u8)]) -> Keyring {
+        let keys = keys.iter().map(|(id, b)| format!("{id}:{}", STANDARD.encode([*b; 32])));
+        Keyring::new(&SecretsConfig { keys: keys.collect() }).unwrap()
+    }
+
+    const HERE: Place = Place { row: Uuid::from_u128(1), column: "secret" };
+
+    #[test]
+    fn what_was_sealed_with_an_older_key_still_opens() {
+        let sealed = keyring(&[("old", 1)]).seal(HERE, b"whsec_1");
+        let both = keyring(&[("new", 2), ("old", 1)]);
+        assert_eq!(both.open(HERE, &sealed).unwrap(), b"whsec_1");
+        assert!(!sealed.windows(7).any(|w| w == b"whsec_1"));
+    }
+
+    #[test]
+    fn a_sealed_value_opens_only_where_it_stands_and_with_its_key() {
+        let ring = keyring(&[("k", 1)]);
+        let sealed = ring.seal(HERE, b"whsec_1");
+        let elsewhere = Place { row: Uuid::from_u128(2), ..HERE };
+        assert!(ring.open(elsewhere, &sealed).is_err());
+        assert!(ring.open(Place { column: "headers", ..HERE }, &sealed).is_err());
+        let missing = keyring(&[("other", 1)]).open(HERE, &sealed).unwrap_err().to_string();
+        assert!(missing.contains("\"k\"") && missing.contains("secrets.keys"), "{missing}");
+        assert!(keyring(&[("k", 9)]).open(HERE, &sealed).is_err());
+        assert!(ring.open(HERE, &sealed[..5]).is_err());
+    }
+
+    #[test]
+    fn wrong_keys_are_named_by_their_setting() {
+        for keys in [vec![], vec!["nokey".to_owned()], vec!["k:AAAA".into()], vec![":AAAA".into()]]
+        {
+            let error = Keyring::new(&SecretsConfig { keys }).unwrap_err();
+            assert!(error.to_string().starts_with("secrets.keys: "), "{error}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Deliveries and attempts, as the API's logs show them.
+
+use bytes::Bytes;
+use domain::{Cause, DeliveryId, DeliveryStatus, EventId, UserId, WebhookId};
+use sea_orm::{
+    ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+};
+
+use crate::entity::{attempt, delivery, event, webhook};
+use crate::instant::{from_micros, to_micros};
+use crate::{
+    AttemptRow, DeliveryFilter, DeliveryRow, EventRow, Page, PageRequest, Store, StoreError,
+};
+
+/// Rows are counted up to here.
+const COUNTED: u64 = 10_000;
+
+impl Store {
+    /// The deliveries of the user's webhook that pass `filter`, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for an unknown webhook and another user's.
+    pub async fn deliveries(
+        &self,
+        user: &UserId,
+        id: WebhookId,
+        filter: &DeliveryFilter,
+        page: PageRequest,
+    ) -> Result<Page<DeliveryRow>, StoreError> {
+        self.check_owner(user, id).await?;
+        let found = filtered(id, filter);
+        // One more than counts, to see that there are more.
+        let counted = found.clone().limit(COUNTED + 1).count(self.connection()).await?;
+        let rows = found
+            .order_by_desc(delivery::Column::TriggeredAt)
+            .order_by_desc(delivery::Column::Id)
+            .offset(page.page.saturating_sub(1).saturating_mul(page.limit))
+            .limit(page.limit)
+            .all(self.connection())
+            .await?;
+        let items = self.with_events(rows).await?;
+        Ok(Page { items, total: counted.min(COUNTED), total_capped: counted > COUNTED })
+    }
+
+    /// One delivery of the user's webhook, with its event and its attempts, the first first.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for what is unknown, another webhook's or another user's.
+    pub async fn delivery(
+        &self,
+        user: &UserId,
+        webhook: WebhookId,
+        id: DeliveryId,
+    ) -> Result<(DeliveryRow, EventRow, Vec<AttemptRow>), StoreError> {
+        self.check_owner(user, webhook).await?;
+        let row = delivery::Entity::find_by_id(id.as_uuid())
+            .filter(delivery::Column::WebhookId.eq(webhook.as_uuid()))
+            .one(self.connection())
+            .await?
+            .ok_or(StoreError::NotFound)?;
+        let event = event::Entity::find_by_id(row.event_key)
+            .one(self.connection())
+            .await?
+            .ok_or(StoreError::NotFound)?;
+        let attempts = attempt::Entity::find()
+            .filter(attempt::Column::DeliveryId.eq(row.id))
+            .order_by_asc(attempt::Column::Number)
+            .all(self.connection())
+            .await?;
+        let attempts = attempts.into_iter().map(attempt_of).collect::<Result<_, _>>()?;
+        Ok((delivery_of(row, &event.event_id)?, event_of(event)?, attempts))
+    }
+
+    /// One event of the user and the deliveries that it caused.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] for an unknown event and another user's.
+    pub async fn event(
+        &self,
+        user: &UserId,
+        id: &EventId,
+    ) -> Result<(EventRow, Vec<DeliveryRow>), StoreError> {
+        let key = domain::EventKey::of(user, id);
+        let event = event::Entity::find_by_id(key.0)
+            .one(self.connection())
+            .await?
+            .ok_or(StoreError::NotFound)?;
+        // Ids of deliveries are derived, so that no index by event is needed.
+        let webhooks = webhook::Entity::find()
+            .filter(webhook::Column::UserId.eq(user.as_str()))
+            .all(self.connection())
+            .await?;
+        let derived = webhooks.iter().map(|webhook| {
+            DeliveryId::derive(user, id, WebhookId::from_uuid(webhook.id), "").as_uuid()
+        });
+        let rows = delivery::Entity::find()
+            .filter(delivery::Column::Id.is_in(derived))
+            .order_by_asc(delivery::Column::TriggeredAt)
+            .all(self.connection())
+            .await?;
+        let rows = rows
+            .into_iter()
+            .map(|row| delivery_of(row, &event.event_id))
+            .collect::<Result<_, _>>()?;
+        Ok((event_of(event)?, rows))
+    }
+
+    async fn check_owner(&self, user: &UserId, id: WebhookId) -> Result<(), StoreError> {
+        let found = webhook::Entity::find_by_id(id.as_uuid())
+            .filter(webhook::Column::UserId.eq(user.as_str()))
+            .count(self.connection())
+            .await?;
+        if found == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+    }
+
+    /// The rows with the ids of their events, in two queries instead of a join over payloads.
+    async fn with_events(
+        &self,
+        rows: Vec<delivery::Model>,
+    ) -> Result<Vec<DeliveryRow>, StoreError> {
+        let keys = rows.iter().map(|row| row.event_key);
+        let ids: Vec<(uuid::Uuid, String)> = event::Entity::find()
+            .select_only()
+            .column(event::Column::Key)
+            .column(event::Column::EventId)
+            .filter(event::Column::Key.is_in(keys))
+            .into_tuple()
+            .all(self.connection())
+            .await?;
+        let ids: std::collections::HashMap<_, _> = ids.into_iter().collect();
+        rows.into_iter()
+            .filter_map(|row| Some((ids.get(&row.event_key)?, row)))
+            .map(|(id, row)| delivery_of(row, id))
+            .collect()
+    }
+}
+
+fn filtered(id: WebhookId, filter: &DeliveryFilter) -> Select<delivery::Entity> {
+    let mut found = delivery::Entity::find().filter(delivery::Column::WebhookId.eq(id.as_uuid()));
+    if let Some(status) = filter.status {
+        found = found.filter(delivery::Column::Status.eq(status as i16));
+    }
+    if let Some(kind) = filter.event {
+        found = found.filter(delivery::Column::EventKind.eq(kind.as_str()));
+    }
+    if let Some(since) = filter.since {
+        found = found.filter(delivery::Column::TriggeredAt.gte(to_micros(since)));
+    }
+    if let Some(until) = filter.until {
+        found = found.filter(delivery::Column::TriggeredAt.lt(to_micros(until)));
+    }
+    found
+}
+
+fn delivery_of(row: delivery::Model, event_id: &str) -> Result<DeliveryRow, StoreError> {
+    let corrupt = |message: String| StoreError::Corrupt { what: "delivery", message };
+    Ok(DeliveryRow {
+        id: DeliveryId::from_uuid(row.id),
+        webhook: WebhookId::from_uuid(row.webhook_id),
+        event_id: event_id.parse().map_err(|_| corrupt("its event id".into()))?,
+        event_type: row.event_kind.parse().map_err(|_| corrupt("its event type".into()))?,
+        status: DeliveryStatus::try_from(row.status).map_err(|e| corrupt(e.to_string()))?,
+        cause: Cause::try_from(row.cause).map_err(|e| corrupt(e.to_string()))?,
+        attempts: u32::try_from(row.attempts).unwrap_or(0),
+        status_code: row.status_code.and_then(|code| u16::try_from(code).ok()),
+        error: row.error,
+        response_time_ms: row.response_time_ms.and_then(|ms| u64::try_from(ms).ok()),
+        triggered_at: from_micros(row.triggered_at)?,
+        next_attempt_at: row.next_attempt_at.map(from_micros).transpose()?,
+        payload_size: u64::try_from(row.payload_size).unwrap_or(0),
+    })
+}
+
+fn event_of(row: event::Model) -> Result<EventRow, StoreError> {
+    let corrupt = |message: &str| StoreError::Corrupt { what: "event", message: message.into() };
+    Ok(EventRow {
+        id: row.event_id.parse().map_err(|_| corrupt("its id"))?,
+        kind: row.kind.parse().map_err(|_| corrupt("its type"))?,
+        created_at: from_micros(row.created_at)?,
+        payload: Bytes::from(row.payload),
+    })
+}
+
+fn attempt_of(row: attempt::Model) -> Result<AttemptRow, StoreError> {
+    Ok(AttemptRow {
+        number: u32::try_from(row.number).unwrap_or(0),
+        started_at: from_micros(row.started_at)?,
+        response_time_ms: u64::try_from(row.response_time_ms).unwrap_or(0),
+        status_code: row.status_code.and_then(|code| u16::try_from(code).ok()),
+        error_kind: row.error_kind,
+        error: row.error,
+        response_body: row.response_body,
+        address: row.address,
+    })
+}

@@ -1,0 +1,14 @@
+//! Migrations, oldest first. They only add: the release before must go on working beside them.
+
+mod m0001_first_tables;
+
+use sea_orm_migration::prelude::*;
+
+pub(crate) struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_first_tables::Migration)]
+    }
+}
