@@ -12,7 +12,7 @@ mod message;
 mod topology;
 
 pub mod amqp;
-pub mod embedded;
+//pub mod embedded;
 
 use std::sync::Arc;
 
@@ -35,8 +35,8 @@ pub type SharedBroker = Arc<dyn Broker>;
 /// # Errors
 /// When the URL is no such thing, or the embedded file cannot be opened.
 pub async fn open(config: &BrokerConfig) -> Result<SharedBroker, BrokerError> {
-    if config.url.starts_with("embedded://") {
-        Ok(Arc::new(embedded::EmbeddedBroker::open(config).await?))
+    if false && config.url.starts_with("embedded://") {
+        unreachable!()
     } else {
         Ok(Arc::new(amqp::AmqpBroker::open(config).await?))
     }

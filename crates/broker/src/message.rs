@@ -60,7 +60,10 @@ impl Outgoing {
     /// The message of an event, as `docs/publishers.md` describes it.
     #[must_use]
     pub fn event(event: &Event) -> Self {
-        Self { message_id: Some(event.id.to_string()), ..Self::json(event.to_message()) }
+        let message =
+            Self { message_id: Some(event.id.to_string()), ..Self::json(event.to_message()) };
+        let trace = event.traceparent.as_ref().map(|text| ("traceparent", text.to_string()));
+        message.with_headers(trace)
     }
 
     /// The same with these headers added.
@@ -113,6 +116,7 @@ impl Incoming {
             message_id: self.message_id.clone(),
             timestamp: self.timestamp,
             routing_key: self.routing_key.clone(),
+            traceparent: self.header("traceparent").map(str::to_owned),
         };
         read_event(self.content_type, &self.body, &origin)
     }
