@@ -159,7 +159,7 @@ impl Acker {
     pub fn ack(mut self) {
         if let Some(settle) = self.settle.take() {
             // The consumer is gone only when the broker closed: the message comes again.
-            drop(settle.send(Settled::Done(self.tag)));
+            settle.send(Settled::Done(self.tag)).ok();
         }
     }
 }
@@ -167,7 +167,7 @@ impl Acker {
 impl Drop for Acker {
     fn drop(&mut self) {
         if let Some(settle) = self.settle.take() {
-            drop(settle.send(Settled::HandedBack(self.tag)));
+            settle.send(Settled::HandedBack(self.tag)).ok();
         }
     }
 }

@@ -216,7 +216,7 @@ impl Store {
         let mut webhook = webhook_of(&self.keyring, row)?;
         change(&mut webhook);
         // Later than before, even if the clock was set back.
-        webhook.updated_at = now().max(webhook.updated_at);
+        webhook.updated_at = Ord::max(now(), webhook.updated_at);
         let row = self.row_of(&webhook)?;
         row.into_active_model().reset_all().update(&transaction).await?;
         transaction.commit().await?;
@@ -301,7 +301,7 @@ impl Store {
                 sum.0 += day.succeeded;
                 sum.1 += day.failed;
             }
-            sum.2 = sum.2.max(day.last_triggered_at);
+            sum.2 = Ord::max(sum.2, day.last_triggered_at);
         }
         sums.into_iter().map(|(id, sum)| Ok((id, stats_of(sum)?))).collect()
     }

@@ -33,10 +33,7 @@ pub(super) async fn run(link: Arc<Link>, signals: mpsc::Sender<ControlSignal>) {
     .await;
 }
 
-async fn read(
-    session: &Session,
-    signals: &mpsc::Sender<ControlSignal>,
-) -> Result<(), Interrupted> {
+async fn read(session: &Session, signals: &mpsc::Sender<ControlSignal>) -> Result<(), Interrupted> {
     let channel = &session.channel;
     // Exclusive: it ends with the connection, and what it held is of no use to anybody else.
     let own = QueueDeclareOptions {

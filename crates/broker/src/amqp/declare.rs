@@ -82,7 +82,9 @@ impl Declare<'_> {
 
 async fn bind(channel: &Channel, queue: &str) -> Result<()> {
     let options = QueueBindOptions::default();
-    channel.queue_bind(queue.into(), EVENTS.into(), "#".into(), options, FieldTable::default()).await
+    channel
+        .queue_bind(queue.into(), EVENTS.into(), "#".into(), options, FieldTable::default())
+        .await
 }
 
 /// Dead-lettering to `queue` that loses nothing: all four are needed, or it silently becomes

@@ -82,8 +82,8 @@ impl Link {
     }
 
     pub(super) async fn connect(&self) -> lapin::Result<Connection> {
-        let properties = ConnectionProperties::default()
-            .with_connection_name("studio-webhooks".into());
+        let properties =
+            ConnectionProperties::default().with_connection_name("studio-webhooks".into());
         Connection::connect_with_runtime(&self.url, properties, self.runtime.clone()).await
     }
 

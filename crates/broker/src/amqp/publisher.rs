@@ -44,8 +44,7 @@ impl deadpool::managed::Manager for ChannelManager {
     type Error = ChannelError;
 
     async fn create(&self) -> Result<ConfirmChannel, ChannelError> {
-        let connection =
-            self.connections.get().await.map_err(|e| ChannelError(e.to_string()))?;
+        let connection = self.connections.get().await.map_err(|e| ChannelError(e.to_string()))?;
         declare::topology(&connection, &self.link.config).await?;
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
