@@ -81,7 +81,8 @@ impl Verifier {
     /// [`Denied`] when it lets nobody in.
     pub fn verify(&self, token: &str, now: OffsetDateTime) -> Result<Access, Denied> {
         let access = self.read(token, now).map_err(|Wrong| Denied::Invalid)?;
-        if access.expires_at + LEEWAY <= now {
+        // The leeway is taken from `now`: added to the last time there is, it would overflow.
+        if access.expires_at <= now - LEEWAY {
             return Err(Denied::Expired(access));
         }
         Ok(access)
@@ -210,6 +211,18 @@ mod tests {
         };
         assert!(matches!(verify(&ended(31)), Err(Denied::Expired(_))));
         assert!(verify(&ended(29)).is_ok(), "within the leeway");
+    }
+
+    #[test]
+    fn a_token_that_never_expires_is_no_trouble() {
+        let last = OffsetDateTime::new_utc(time::Date::MAX, time::Time::MIDNIGHT).unix_timestamp();
+        for exp in [last, last + 86_399] {
+            let token = sign(&secret(), HEADER, &format!(r#"{{"sub":"usr_1","exp":{exp}}}"#));
+            assert!(verify(&token).is_ok(), "{exp}");
+        }
+        for exp in [last + 86_400, i64::MAX] {
+            refused(HEADER, &format!(r#"{{"sub":"usr_1","exp":{exp}}}"#));
+        }
     }
 
     #[test]
