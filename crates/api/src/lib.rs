@@ -1,1 +1,90 @@
+//! The HTTP API: manages webhooks, takes events, shows what happened (`docs/specification.md`).
 //!
+//! A handler's arguments are proofs: a [`caller::Reader`] may read, a [`body::Fields`] is a JSON
+//! object. Every route is in [`routes`]; every error becomes HTTP in [`error`].
+
+mod body;
+mod caller;
+mod catalogue;
+mod config;
+mod envelope;
+mod error;
+mod events;
+mod health;
+mod limits;
+mod logs;
+mod query;
+mod requests;
+mod routes;
+mod validation;
+mod view;
+mod webhooks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::Verifier;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer};
+use broker::SharedBroker;
+use delivery::Sender;
+use store::Store;
+use tokio_util::sync::CancellationToken;
+
+pub use config::ApiConfig;
+pub use routes::routes;
+
+/// What the handlers share. Cloning is cheap.
+#[derive(Clone)]
+pub struct Api {
+    store: Store,
+    broker: SharedBroker,
+    sender: Sender,
+    verifier: Verifier,
+    limits: Arc<limits::RateLimits>,
+    config: Arc<ApiConfig>,
+}
+
+impl Api {
+    /// An API over these parts.
+    #[must_use]
+    pub fn new(
+        config: ApiConfig,
+        store: Store,
+        broker: SharedBroker,
+        sender: Sender,
+        verifier: Verifier,
+    ) -> Self {
+        let limits = Arc::new(limits::RateLimits::new(config.rate_limit));
+        Self { store, broker, sender, verifier, limits, config: Arc::new(config) }
+    }
+}
+
+/// How long a request's head, and then its body, may take to arrive.
+const SLOWEST_HEAD: Duration = Duration::from_secs(10);
+
+/// Serves the API until `stop`; requests under way get 10 s to finish.
+///
+/// # Errors
+/// When the listener cannot be served.
+pub async fn serve(
+    api: Api,
+    listener: std::net::TcpListener,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
+    let server = HttpServer::new(move || {
+        App::new().wrap(from_fn(requests::observe)).configure(routes(api.clone()))
+    })
+    .tcp_nodelay(true)
+    .client_request_timeout(SLOWEST_HEAD)
+    .shutdown_timeout(10)
+    .disable_signals()
+    .listen(listener)?
+    .run();
+    let handle = server.handle();
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        handle.stop(true).await;
+    });
+    server.await
+}

@@ -1,0 +1,139 @@
+//! Request bodies: JSON, bounded, read strictly.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use actix_web::dev::Payload;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use actix_web::web::{Bytes, BytesMut};
+use actix_web::{FromRequest, HttpRequest};
+use futures::StreamExt;
+use futures::future::LocalBoxFuture;
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_json::Value;
+
+use crate::error::{ApiError, FieldError};
+
+/// Largest body of an ordinary request, bytes.
+const SMALL: usize = 64 * 1024;
+
+/// Largest body of a batch of events, bytes.
+const LARGE: usize = 8 * 1024 * 1024;
+
+/// The fields of a JSON object; none for an empty body where one may be left out.
+#[derive(Debug)]
+pub(crate) struct Fields(pub(crate) BTreeMap<String, Value>);
+
+/// The raw JSON of events.
+pub(crate) struct EventsBody(pub(crate) Bytes);
+
+impl Fields {
+    pub(crate) fn read(body: &[u8]) -> Result<Self, ApiError> {
+        serde_json::from_slice(body).map_err(|e| match e.classify() {
+            serde_json::error::Category::Data if e.to_string().contains("invalid type") => {
+                ApiError::Invalid(vec![FieldError::new("body", "must be a JSON object")])
+            }
+            _ => ApiError::Malformed(e.to_string()),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = BTreeMap::new();
+                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                    if fields.contains_key(&key) {
+                        return Err(A::Error::custom(format!("the field {key:?} stands twice")));
+                    }
+                    fields.insert(key, value);
+                }
+                Ok(Fields(fields))
+            }
+        }
+        d.deserialize_map(Object)
+    }
+}
+
+impl FromRequest for Fields {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let body = read(&request, payload, SMALL).await?;
+            Self::read(&body)
+        })
+    }
+}
+
+impl FromRequest for EventsBody {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move { read(&request, payload, LARGE).await.map(Self) })
+    }
+}
+
+/// A body that may be left out.
+pub(crate) struct OptionalFields(pub(crate) Option<Fields>);
+
+impl FromRequest for OptionalFields {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            if !request.headers().contains_key(CONTENT_TYPE) {
+                let body = collect(payload, SMALL).await?;
+                let none = body.is_empty();
+                return if none { Ok(Self(None)) } else { Err(ApiError::UnsupportedMediaType) };
+            }
+            let body = read(&request, payload, SMALL).await?;
+            if body.is_empty() {
+                return Ok(Self(None));
+            }
+            Fields::read(&body).map(|fields| Self(Some(fields)))
+        })
+    }
+}
+
+async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+    let text = |name| request.headers().get(name).and_then(|v| v.to_str().ok());
+    let media_type = text(CONTENT_TYPE).and_then(|text| text.split(';').next()).unwrap_or("");
+    if !media_type.trim().eq_ignore_ascii_case("application/json")
+        || request.headers().contains_key(CONTENT_ENCODING)
+    {
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    // Refused by its own word, before a byte is read.
+    if text(CONTENT_LENGTH).and_then(|n| n.parse::<u64>().ok()).is_some_and(|n| n > limit as u64) {
+        return Err(ApiError::TooLarge(limit));
+    }
+    collect(payload, limit).await
+}
+
+async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|e| ApiError::Malformed(e.to_string()))?;
+        if body.len() + chunk.len() > limit {
+            return Err(ApiError::TooLarge(limit));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}

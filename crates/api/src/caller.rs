@@ -1,0 +1,98 @@
+//! Who is calling. A handler that takes one of these as an argument cannot be reached without
+//! the right that its name says.
+
+use std::future::{Ready, ready};
+
+use access::{Access, Denied};
+use actix_web::dev::Payload;
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use domain::UserId;
+use time::OffsetDateTime;
+
+use crate::Api;
+use crate::error::ApiError;
+
+/// May see the user's own.
+pub(crate) struct Reader {
+    pub(crate) user: UserId,
+}
+
+/// May change the user's own.
+pub(crate) struct Writer {
+    pub(crate) user: UserId,
+}
+
+/// May publish events of any user.
+pub(crate) struct Service;
+
+fn authenticate(request: &HttpRequest) -> Result<(Access, &Api), ApiError> {
+    let api = request.app_data::<Data<Api>>().ok_or(ApiError::Internal)?;
+    let mut headers = request.headers().get_all(AUTHORIZATION);
+    let (first, second) = (headers.next(), headers.next());
+    let token = match (first, second) {
+        (Some(value), None) => value.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")),
+        _ => None,
+    };
+    let token = token.ok_or(ApiError::Unauthorized(
+        "send an access token in one header: Authorization: Bearer <access_token>",
+    ))?;
+    let access = api.verifier.verify(token, OffsetDateTime::now_utc()).map_err(|e| match e {
+        Denied::Expired(_) => ApiError::Unauthorized("the access token has expired"),
+        Denied::Invalid => ApiError::Unauthorized("the access token is not valid"),
+    })?;
+    Ok((access, api))
+}
+
+/// The user of a request, counted against their limit.
+fn user(
+    request: &HttpRequest,
+    allowed: impl Fn(&Access) -> bool,
+    refusal: &'static str,
+) -> Result<UserId, ApiError> {
+    let (access, api) = authenticate(request)?;
+    if let Some(remaining) = api.limits.count(&access.user)? {
+        request.extensions_mut().insert(remaining);
+    }
+    if !allowed(&access) {
+        return Err(ApiError::Forbidden(refusal));
+    }
+    Ok(access.user)
+}
+
+impl FromRequest for Reader {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let refusal = "the token's roles do not allow reading webhooks";
+        let user = user(request, |access| access.roles.can_read(), refusal);
+        ready(user.map(|user| Self { user }))
+    }
+}
+
+impl FromRequest for Writer {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let refusal = "the token's roles do not allow changing webhooks";
+        let user = user(request, |access| access.roles.can_write(), refusal);
+        ready(user.map(|user| Self { user }))
+    }
+}
+
+impl FromRequest for Service {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let service = authenticate(request).and_then(|(access, _)| {
+            let refusal =
+                ApiError::Forbidden("publishing events needs a token of the role service");
+            if access.roles.is_service() { Ok(Self) } else { Err(refusal) }
+        });
+        ready(service)
+    }
+}

@@ -1,0 +1,89 @@
+//! The form of every answer: `success`, `data` or `error`, `meta`.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, Responder, body::BoxBody};
+use serde::Serialize;
+use store::{Page, PageRequest};
+
+use crate::requests::RequestName;
+
+/// A successful answer.
+pub(crate) struct Success<T> {
+    status: StatusCode,
+    data: T,
+    pagination: Option<Pagination>,
+}
+
+/// Which part of a list an answer holds.
+#[derive(Clone, Copy, Serialize)]
+pub(crate) struct Pagination {
+    page: u64,
+    limit: u64,
+    total: u64,
+    total_pages: u64,
+    has_next: bool,
+    has_prev: bool,
+    /// Whether there are more than were counted.
+    total_capped: bool,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    success: bool,
+    data: &'a T,
+    meta: Meta<'a>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Meta<'a> {
+    pub(crate) request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pagination: Option<Pagination>,
+}
+
+impl<T: Serialize> Success<T> {
+    /// 200.
+    pub(crate) fn ok(data: T) -> Self {
+        Self { status: StatusCode::OK, data, pagination: None }
+    }
+
+    /// 201.
+    pub(crate) fn created(data: T) -> Self {
+        Self { status: StatusCode::CREATED, ..Self::ok(data) }
+    }
+
+    /// 202: it will happen, whatever fails meanwhile.
+    pub(crate) fn accepted(data: T) -> Self {
+        Self { status: StatusCode::ACCEPTED, ..Self::ok(data) }
+    }
+}
+
+impl<T: Serialize> Success<Vec<T>> {
+    /// 200 with a part of a list.
+    pub(crate) fn page<R>(page: Page<R>, asked: PageRequest, view: impl Fn(R) -> T) -> Self {
+        let total_pages = page.total.div_ceil(asked.limit);
+        let pagination = Pagination {
+            page: asked.page,
+            limit: asked.limit,
+            total: page.total,
+            total_pages,
+            has_next: asked.page < total_pages
+                || (page.total_capped && page.items.len() as u64 == asked.limit),
+            has_prev: asked.page > 1,
+            total_capped: page.total_capped,
+        };
+        let data = page.items.into_iter().map(view).collect();
+        Self { pagination: Some(pagination), ..Self::ok(data) }
+    }
+}
+
+impl<T: Serialize> Responder for Success<T> {
+    type Body = BoxBody;
+
+    fn respond_to(self, request: &HttpRequest) -> HttpResponse {
+        let extensions = request.extensions();
+        let name = extensions.get::<RequestName>().map_or("", |name| name.0.as_str());
+        let meta = Meta { request_id: name, pagination: self.pagination };
+        HttpResponse::build(self.status).json(Envelope { success: true, data: &self.data, meta })
+    }
+}

@@ -1,0 +1,104 @@
+//! `GET /v1/webhooks/{webhook_id}/logs`, one log of it, and its redelivery
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Path};
+use broker::{Outgoing, Queue, Target};
+use domain::{Cause, DeliveryId, DeliveryStatus, DeliveryTask, Event};
+use serde::Serialize;
+use store::Outcome;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::Api;
+use crate::caller::{Reader, Writer};
+use crate::envelope::Success;
+use crate::error::ApiError;
+use crate::query::Query;
+use crate::view::{LogDetailView, LogView};
+use crate::webhooks::webhook_id;
+
+/// When the sweep takes a redelivery for lost.
+const LOST_AFTER: Duration = Duration::from_secs(600);
+
+/// The webhook's deliveries, newest first.
+pub(crate) async fn list(
+    api: Data<Api>,
+    caller: Reader,
+    path: Path<String>,
+    request: HttpRequest,
+) -> Result<Success<Vec<LogView>>, ApiError> {
+    let id = webhook_id(&path)?;
+    let mut query = Query::of(&request)?;
+    let (page, filter) = (query.page(), query.deliveries());
+    query.finish()?;
+    let found = api.store.deliveries(&caller.user, id, &filter, page).await?;
+    Ok(Success::page(found, page, LogView::from))
+}
+
+/// One delivery with its body and its attempts.
+pub(crate) async fn get(
+    api: Data<Api>,
+    caller: Reader,
+    path: Path<(String, String)>,
+) -> Result<Success<LogDetailView>, ApiError> {
+    let (webhook, log) = ids(&path)?;
+    let found = api.store.delivery(&caller.user, webhook, log).await?;
+    Ok(Success::ok(found.into()))
+}
+
+/// A delivery that will be made.
+#[derive(Serialize)]
+pub(crate) struct Redelivery {
+    id: String,
+    status: &'static str,
+}
+
+/// Makes a delivery again, as a delivery of its own with a schedule of its own.
+pub(crate) async fn redeliver(
+    api: Data<Api>,
+    caller: Writer,
+    path: Path<(String, String)>,
+) -> Result<Success<Redelivery>, ApiError> {
+    let (webhook, log) = ids(&path)?;
+    let (_, event, _) = api.store.delivery(&caller.user, webhook, log).await?;
+    if !api.store.webhook(&caller.user, webhook).await?.webhook.active {
+        let message = "the webhook is switched off; switch it on before redelivering";
+        return Err(ApiError::Conflict(message.to_owned()));
+    }
+    let event = Event::from_payload(caller.user, event.payload).map_err(|_| ApiError::Internal)?;
+    // Drawn, not derived: every redelivery by hand is one of its own.
+    let nonce = Uuid::now_v7().to_string();
+    let id = DeliveryId::derive(&event.user, &event.id, webhook, &nonce);
+    let task =
+        DeliveryTask { id, webhook, event, attempt: 1, not_before: None, cause: Cause::Redelivery };
+    // Recorded first: it stands in the log from the answer on, and the sweep knows of it.
+    api.store.record(&[planned(&task)]).await?;
+    let message = Outgoing {
+        message_id: Some(task.event.id.to_string()),
+        ..Outgoing::json(task.event.to_message())
+    };
+    api.broker
+        .publish(Target::Queue(Queue::Deliver), message.with_headers(task.headers()))
+        .await
+        .map_err(crate::events::not_confirmed)?;
+    Ok(Success::accepted(Redelivery { id: id.to_string(), status: "pending" }))
+}
+
+fn planned(task: &DeliveryTask) -> Outcome {
+    Outcome {
+        delivery: task.id,
+        webhook: task.webhook,
+        event: task.event.clone(),
+        cause: task.cause,
+        attempt: 0,
+        report: None,
+        status: DeliveryStatus::Pending,
+        next_attempt_at: Some(OffsetDateTime::now_utc() + LOST_AFTER),
+    }
+}
+
+fn ids(path: &(String, String)) -> Result<(domain::WebhookId, DeliveryId), ApiError> {
+    Ok((webhook_id(&path.0)?, path.1.parse().map_err(|_| ApiError::NotFound)?))
+}

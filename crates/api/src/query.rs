@@ -1,0 +1,105 @@
+//! Query strings: every wrong parameter is named.
+
+use std::collections::BTreeMap;
+
+use actix_web::HttpRequest;
+use domain::{DeliveryStatus, EventType};
+use store::{DeliveryFilter, PageRequest, WebhookFilter};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::error::{ApiError, FieldError};
+
+/// Deepest page: beyond, filters find things faster than turning pages.
+const LAST_PAGE: u64 = 1_000_000;
+
+/// The parameters of a query string, taken one by one.
+pub(crate) struct Query {
+    given: BTreeMap<String, String>,
+    errors: Vec<FieldError>,
+}
+
+impl Query {
+    pub(crate) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+        let pairs: Vec<(String, String)> =
+            actix_web::web::Query::from_query(request.query_string())
+                .map(actix_web::web::Query::into_inner)
+                .map_err(|e| ApiError::Invalid(vec![FieldError::new("query", e.to_string())]))?;
+        let mut given = BTreeMap::new();
+        let mut errors = Vec::new();
+        for (name, value) in pairs {
+            if given.insert(name.clone(), value).is_some() {
+                errors.push(FieldError::new(name, "stands twice"));
+            }
+        }
+        Ok(Self { given, errors })
+    }
+
+    /// The value of `name`, read by `read`, which says what it expects where it cannot.
+    fn take<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+        expected: &str,
+    ) -> Option<T> {
+        let value = self.given.remove(name)?;
+        let read = read(&value);
+        if read.is_none() {
+            self.errors.push(FieldError::new(name, expected));
+        }
+        read
+    }
+
+    /// `page` and `limit`.
+    pub(crate) fn page(&mut self) -> PageRequest {
+        let number = |most: u64| {
+            move |text: &str| text.parse().ok().filter(|number| (1..=most).contains(number))
+        };
+        let page = self.take("page", number(LAST_PAGE), "must be a number from 1 to 1,000,000");
+        let limit = self.take("limit", number(100), "must be a number from 1 to 100");
+        PageRequest { page: page.unwrap_or(1), limit: limit.unwrap_or(20) }
+    }
+
+    /// `search`, `active` and `event`.
+    pub(crate) fn webhooks(&mut self) -> WebhookFilter {
+        let search = |text: &str| {
+            let plain = !text.contains('\0') && text.chars().count() <= 200;
+            plain.then(|| text.to_owned())
+        };
+        WebhookFilter {
+            search: self.take("search", search, "must be a text of at most 200 characters"),
+            active: self.take("active", |text| text.parse().ok(), "must be true or false"),
+            event: self.event(),
+        }
+    }
+
+    /// `status`, `event`, `since` and `until`.
+    pub(crate) fn deliveries(&mut self) -> DeliveryFilter {
+        let status = |text: &str| text.parse::<DeliveryStatus>().ok();
+        let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+        let expected = "must be a time such as 2026-02-01T15:30:00Z";
+        DeliveryFilter {
+            status: self.take(
+                "status",
+                status,
+                "must be success, failed, pending, retrying or cancelled",
+            ),
+            event: self.event(),
+            since: self.take("since", time, expected),
+            until: self.take("until", time, expected),
+        }
+    }
+
+    fn event(&mut self) -> Option<EventType> {
+        let expected = "must be an event type; GET /v1/webhooks/events lists them";
+        self.take("event", |text| text.parse().ok(), expected)
+    }
+
+    /// Nothing wrong, and nothing left that nobody asked for.
+    pub(crate) fn finish(mut self) -> Result<(), ApiError> {
+        let unknown = self.given.into_keys();
+        self.errors
+            .extend(unknown.map(|name| FieldError::new(name, "is no parameter of this path")));
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::Invalid(self.errors)) }
+    }
+}

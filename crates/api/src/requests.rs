@@ -1,0 +1,88 @@
+//! Every request: its id, its line in the log, and the headers that every answer has.
+
+use std::time::Instant;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage};
+use domain::RequestId;
+
+use crate::limits::Remaining;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Stands in error answers until the id is filled in: of the same length as the ids we make.
+pub(crate) const PLACE: &str = "req_00000000000000000000000000000000";
+
+/// The id of a request: the caller's, or one that we made.
+pub(crate) struct RequestName(pub(crate) String);
+
+/// Names, observes and finishes a request.
+pub(crate) async fn observe(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let began = Instant::now();
+    let name = name(request.headers());
+    request.extensions_mut().insert(RequestName(name.clone()));
+    // The path without its query, which may hold a token.
+    let (method, path) = (request.method().clone(), request.path().to_owned());
+    let answer = next.call(request).await?.map_into_boxed_body();
+    let mut answer = if answer.response().error().is_some() || answer.status().as_u16() >= 400 {
+        fill_in(answer, &name).await?
+    } else {
+        answer
+    };
+    let remaining = answer.request().extensions().get::<Remaining>().copied();
+    finish(answer.headers_mut(), &name, remaining);
+    let (status, duration_ms) = (answer.status().as_u16(), began.elapsed().as_millis() as u64);
+    if status >= 500 {
+        tracing::warn!(request.id = %name, %method, path, status, duration_ms, "request failed");
+    } else {
+        tracing::debug!(request.id = %name, %method, path, status, duration_ms, "request");
+    }
+    Ok(answer)
+}
+
+/// The caller's id where it is plain, so that it can stand in logs and answers.
+fn name(headers: &HeaderMap) -> String {
+    let plain = |text: &&str| {
+        (1..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+    };
+    let given = headers.get(&REQUEST_ID).and_then(|value| value.to_str().ok()).filter(plain);
+    given.map_or_else(|| RequestId::generate().to_string(), str::to_owned)
+}
+
+/// Puts the id into an error answer.
+async fn fill_in(
+    answer: ServiceResponse<BoxBody>,
+    name: &str,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let (request, response) = answer.into_parts();
+    let (head, body) = response.into_parts();
+    let bytes = actix_web::body::to_bytes(body).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).replace(PLACE, name);
+    Ok(ServiceResponse::new(request, head.set_body(BoxBody::new(text))))
+}
+
+fn finish(headers: &mut HeaderMap, name: &str, remaining: Option<Remaining>) {
+    let text = |text: &str| HeaderValue::from_str(text).ok();
+    if let Some(value) = text(name) {
+        headers.insert(REQUEST_ID, value);
+    }
+    let fixed = [
+        (CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("x-content-type-options"), "nosniff"),
+        (HeaderName::from_static("x-frame-options"), "DENY"),
+        (HeaderName::from_static("referrer-policy"), "no-referrer"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    for (name, number) in remaining.iter().flat_map(Remaining::headers) {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from(number));
+    }
+}

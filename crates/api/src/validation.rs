@@ -1,0 +1,137 @@
+//! Fields of requests, checked one by one, with everything that is wrong collected: the user
+//! reads all of it at once.
+
+mod headers;
+mod webhook;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::body::Fields;
+use crate::error::{ApiError, FieldError};
+
+pub(crate) use webhook::{change, generate_secret, new_webhook};
+
+/// The fields of a request that are not looked at yet, and what is wrong so far.
+pub(crate) struct Form {
+    fields: BTreeMap<String, Value>,
+    errors: Vec<FieldError>,
+}
+
+impl Form {
+    pub(crate) fn new(fields: Fields) -> Self {
+        Self { fields: fields.0, errors: Vec::new() }
+    }
+
+    /// Takes `name`, if it is given; `read` says what is wrong with it.
+    pub(crate) fn optional<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(Value) -> Result<T, Vec<FieldError>>,
+    ) -> Option<T> {
+        match read(self.fields.remove(name)?) {
+            Ok(value) => Some(value),
+            Err(errors) => {
+                self.errors.extend(errors);
+                None
+            }
+        }
+    }
+
+    /// Takes `name`, which must be given.
+    pub(crate) fn required<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(Value) -> Result<T, Vec<FieldError>>,
+    ) -> Option<T> {
+        if !self.fields.contains_key(name) {
+            self.errors.push(FieldError::new(name, "is required"));
+        }
+        self.optional(name, read)
+    }
+
+    /// Nothing wrong, and no field that this request does not have.
+    pub(crate) fn finish(mut self) -> Result<(), ApiError> {
+        let unknown = self.fields.into_keys();
+        self.errors
+            .extend(unknown.map(|name| FieldError::new(name, "is not a field of this request")));
+        if self.errors.is_empty() { Ok(()) } else { Err(ApiError::Invalid(self.errors)) }
+    }
+}
+
+/// One thing that is wrong with `field`.
+fn wrong(field: &str, message: impl Into<String>) -> Vec<FieldError> {
+    vec![FieldError::new(field, message)]
+}
+
+/// What a value is, for messages.
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// A text of `least` to `most` characters, without control characters.
+fn text(field: &str, value: Value, least: usize, most: usize) -> Result<String, Vec<FieldError>> {
+    let Value::String(text) = value else {
+        return Err(wrong(field, format!("must be a string, found {}", kind(&value))));
+    };
+    let length = text.chars().count();
+    if length < least || length > most {
+        return Err(wrong(
+            field,
+            format!("must have {least} to {most} characters, found {length}"),
+        ));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(wrong(field, "must not contain control characters"));
+    }
+    Ok(text)
+}
+
+fn list(field: &str, value: Value, most: usize) -> Result<Vec<Value>, Vec<FieldError>> {
+    match value {
+        Value::Array(list) if list.len() <= most => Ok(list),
+        Value::Array(list) => {
+            let message = format!("must have at most {most} entries, found {}", list.len());
+            Err(wrong(field, message))
+        }
+        other => Err(wrong(field, format!("must be an array of strings, found {}", kind(&other)))),
+    }
+}
+
+fn object(
+    field: &str,
+    value: Value,
+    most: usize,
+) -> Result<BTreeMap<String, Value>, Vec<FieldError>> {
+    match value {
+        Value::Object(map) if map.len() <= most => Ok(map.into_iter().collect()),
+        Value::Object(map) => {
+            Err(wrong(field, format!("must have at most {most} entries, found {}", map.len())))
+        }
+        other => Err(wrong(
+            field,
+            format!("must be an object with string values, found {}", kind(&other)),
+        )),
+    }
+}
+
+/// Everything that is wrong with the entries, or all of them.
+fn collect<T, E>(results: impl IntoIterator<Item = Result<T, Vec<E>>>) -> Result<Vec<T>, Vec<E>> {
+    let mut good = Vec::new();
+    let mut bad = Vec::new();
+    for result in results {
+        match result {
+            Ok(value) => good.push(value),
+            Err(errors) => bad.extend(errors),
+        }
+    }
+    if bad.is_empty() { Ok(good) } else { Err(bad) }
+}

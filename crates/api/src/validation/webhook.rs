@@ -1,0 +1,176 @@
+//! The fields of a webhook (`docs/specification.md`, "Configuration Options").
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use delivery::Guard;
+use domain::{EventSet, ProjectId, Secret, UserId};
+use rand::RngExt;
+use serde_json::Value;
+use store::{NewWebhook, WebhookChange};
+
+use crate::body::Fields;
+use crate::error::{ApiError, FieldError};
+use crate::validation::{Form, collect, headers, kind, list, object, text, wrong};
+
+/// Entries of `events`: each type at most once.
+const MOST_EVENTS: usize = 12;
+/// Entries of `project_ids`.
+const MOST_PROJECTS: usize = 100;
+/// Entries of `metadata`.
+const MOST_METADATA: usize = 50;
+
+type Checked<T> = Result<T, Vec<FieldError>>;
+
+/// The webhook that `fields` ask for.
+///
+/// # Errors
+/// [`ApiError::Invalid`] with everything that is wrong.
+pub(crate) fn new_webhook(
+    fields: Fields,
+    user: UserId,
+    guard: &Guard,
+) -> Result<NewWebhook, ApiError> {
+    let mut form = Form::new(fields);
+    let name = form.required("name", name);
+    let url = form.required("url", |value| url(value, guard));
+    let events = form.required("events", events);
+    let project_ids = form.optional("project_ids", project_ids).unwrap_or_default();
+    let headers = form.optional("headers", headers::own_headers).unwrap_or_default();
+    let secret = form.optional("secret", secret).flatten();
+    let active = form.optional("active", active).unwrap_or(true);
+    let description = form.optional("description", description).flatten();
+    let metadata = form.optional("metadata", metadata).unwrap_or_default();
+    form.finish()?;
+    let (Some(name), Some(url), Some(events)) = (name, url, events) else {
+        // `finish` has returned the reasons.
+        return Err(ApiError::Internal);
+    };
+    let secret = secret.unwrap_or_else(generate_secret);
+    Ok(NewWebhook {
+        user,
+        name,
+        url,
+        events,
+        project_ids,
+        headers,
+        secret,
+        active,
+        description,
+        metadata,
+    })
+}
+
+/// The change that `fields` ask for: what is left out stays as it is.
+///
+/// # Errors
+/// [`ApiError::Invalid`] with everything that is wrong.
+pub(crate) fn change(fields: Fields, guard: &Guard) -> Result<WebhookChange, ApiError> {
+    let mut form = Form::new(fields);
+    let change = WebhookChange {
+        name: form.optional("name", name),
+        url: form.optional("url", |value| url(value, guard)),
+        events: form.optional("events", events),
+        project_ids: form.optional("project_ids", project_ids),
+        headers: form.optional("headers", headers::own_headers),
+        secret: form.optional("secret", secret).flatten(),
+        active: form.optional("active", active),
+        description: form.optional("description", description),
+        metadata: form.optional("metadata", metadata),
+    };
+    form.finish()?;
+    Ok(change)
+}
+
+/// `whsec_` and 24 random bytes.
+pub(crate) fn generate_secret() -> Secret {
+    Secret::from_random(rand::rng().random())
+}
+
+fn name(value: Value) -> Checked<String> {
+    let name = text("name", value, 1, 100)?;
+    if name.trim().is_empty() {
+        return Err(wrong("name", "must not be blank"));
+    }
+    Ok(name)
+}
+
+fn url(value: Value, guard: &Guard) -> Checked<String> {
+    let Value::String(url) = value else {
+        return Err(wrong("url", format!("must be a string, found {}", kind(&value))));
+    };
+    guard.check_url(&url).map_err(|refused| wrong("url", refused.to_string()))?;
+    Ok(url)
+}
+
+fn events(value: Value) -> Checked<Vec<String>> {
+    let entries = list("events", value, MOST_EVENTS)?;
+    if entries.is_empty() {
+        return Err(wrong("events", "must name at least one event type"));
+    }
+    let mut seen = BTreeSet::new();
+    collect(entries.into_iter().enumerate().map(|(i, entry)| {
+        let field = format!("events[{i}]");
+        let Value::String(name) = entry else {
+            return Err(wrong(&field, format!("must be a string, found {}", kind(&entry))));
+        };
+        EventSet::parse([name.as_str()]).map_err(|e| wrong(&field, e.to_string()))?;
+        if !seen.insert(name.clone()) {
+            return Err(wrong(&field, format!("{name:?} stands twice")));
+        }
+        Ok(name)
+    }))
+}
+
+fn project_ids(value: Value) -> Checked<Vec<ProjectId>> {
+    let entries = list("project_ids", value, MOST_PROJECTS)?;
+    let mut seen = BTreeSet::new();
+    collect(entries.into_iter().enumerate().map(|(i, entry)| {
+        let field = format!("project_ids[{i}]");
+        let expected = "must be the id of a project: 1 to 128 printable characters without spaces";
+        let id: ProjectId =
+            entry.as_str().and_then(|id| id.parse().ok()).ok_or_else(|| wrong(&field, expected))?;
+        if !seen.insert(id.clone()) {
+            return Err(wrong(&field, format!("{id:?} stands twice")));
+        }
+        Ok(id)
+    }))
+}
+
+/// `None` asks for a secret to be made, as leaving it out does.
+fn secret(value: Value) -> Checked<Option<Secret>> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    text("secret", value, 8, 256).map(|secret| Some(Secret::new(secret)))
+}
+
+fn active(value: Value) -> Checked<bool> {
+    value
+        .as_bool()
+        .ok_or_else(|| wrong("active", format!("must be true or false, found {}", kind(&value))))
+}
+
+fn description(value: Value) -> Checked<Option<String>> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    let Value::String(text) = value else {
+        return Err(wrong("description", format!("must be a string, found {}", kind(&value))));
+    };
+    if text.chars().count() > 1_000 || text.contains('\0') {
+        return Err(wrong("description", "must have at most 1,000 characters and no NUL"));
+    }
+    Ok(Some(text))
+}
+
+fn metadata(value: Value) -> Checked<BTreeMap<String, String>> {
+    let entries = object("metadata", value, MOST_METADATA)?;
+    let checked = collect(entries.into_iter().map(|(key, value)| {
+        let field = format!("metadata.{key}");
+        if !(1..=64).contains(&key.chars().count()) || key.chars().any(char::is_control) {
+            return Err(wrong(&field, "a key must have 1 to 64 characters"));
+        }
+        Ok((key, text(&field, value, 0, 500)?))
+    }))?;
+    Ok(checked.into_iter().collect())
+}

@@ -1,0 +1,27 @@
+//! The operations on webhooks, a file each.
+
+pub(crate) mod create;
+pub(crate) mod delete;
+pub(crate) mod read;
+pub(crate) mod rotate;
+pub(crate) mod test;
+pub(crate) mod update;
+
+use domain::WebhookId;
+
+use crate::Api;
+use crate::error::ApiError;
+
+/// The webhook of a path; what is no id is unknown.
+pub(crate) fn webhook_id(text: &str) -> Result<WebhookId, ApiError> {
+    text.parse().map_err(|_| ApiError::NotFound)
+}
+
+/// Lets the dispatchers know. The store has the change already: an announcement that is lost
+/// delays it by the age of their caches.
+async fn announce(api: &Api, user: &domain::UserId, id: WebhookId) {
+    let message = broker::ControlMessage::webhook_changed(user, id);
+    if let Err(error) = api.broker.announce(&message).await {
+        tracing::warn!(webhook.id = %id, "a change was not announced: {error}");
+    }
+}

@@ -1,0 +1,23 @@
+//! `POST /v1/webhooks`
+
+use actix_web::web::Data;
+
+use crate::Api;
+use crate::body::Fields;
+use crate::caller::Writer;
+use crate::envelope::Success;
+use crate::error::ApiError;
+use crate::validation::new_webhook;
+use crate::view::CreatedView;
+
+/// Makes a webhook; the answer is the one that shows its whole secret.
+pub(crate) async fn create(
+    api: Data<Api>,
+    caller: Writer,
+    fields: Fields,
+) -> Result<Success<CreatedView>, ApiError> {
+    let new = new_webhook(fields, caller.user, api.sender.guard())?;
+    let made = api.store.create_webhook(new, api.config.max_webhooks).await?;
+    super::announce(&api, &made.user, made.id).await;
+    Ok(Success::created(made.into()))
+}

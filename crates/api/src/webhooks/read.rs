@@ -1,0 +1,35 @@
+//! `GET /v1/webhooks` and `GET /v1/webhooks/{webhook_id}`
+
+use actix_web::HttpRequest;
+use actix_web::web::{Data, Path};
+
+use crate::Api;
+use crate::caller::Reader;
+use crate::envelope::Success;
+use crate::error::ApiError;
+use crate::query::Query;
+use crate::view::WebhookView;
+use crate::webhooks::webhook_id;
+
+/// The user's webhooks, newest first.
+pub(crate) async fn list(
+    api: Data<Api>,
+    caller: Reader,
+    request: HttpRequest,
+) -> Result<Success<Vec<WebhookView>>, ApiError> {
+    let mut query = Query::of(&request)?;
+    let (page, filter) = (query.page(), query.webhooks());
+    query.finish()?;
+    let found = api.store.list_webhooks(&caller.user, &filter, page).await?;
+    Ok(Success::page(found, page, WebhookView::from))
+}
+
+/// One webhook.
+pub(crate) async fn get(
+    api: Data<Api>,
+    caller: Reader,
+    path: Path<String>,
+) -> Result<Success<WebhookView>, ApiError> {
+    let found = api.store.webhook(&caller.user, webhook_id(&path)?).await?;
+    Ok(Success::ok(found.into()))
+}

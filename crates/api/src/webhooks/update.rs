@@ -1,0 +1,28 @@
+//! `PUT /v1/webhooks/{webhook_id}`, and PATCH with the same meaning
+
+use actix_web::web::{Data, Path};
+
+use crate::Api;
+use crate::body::Fields;
+use crate::caller::Writer;
+use crate::envelope::Success;
+use crate::error::ApiError;
+use crate::validation::change;
+use crate::view::UpdatedView;
+use crate::webhooks::webhook_id;
+
+/// Changes what is given; what is left out stays as it is.
+pub(crate) async fn update(
+    api: Data<Api>,
+    caller: Writer,
+    path: Path<String>,
+    fields: Fields,
+) -> Result<Success<UpdatedView>, ApiError> {
+    let id = webhook_id(&path)?;
+    // Unknown before invalid: who may not see a webhook learns nothing of its fields.
+    api.store.webhook(&caller.user, id).await?;
+    let change = change(fields, api.sender.guard())?;
+    let changed = api.store.update_webhook(&caller.user, id, change).await?;
+    super::announce(&api, &caller.user, id).await;
+    Ok(Success::ok(changed.into()))
+}
