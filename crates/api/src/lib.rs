@@ -32,6 +32,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 pub use config::ApiConfig;
+pub use requests::observe;
 pub use routes::routes;
 
 /// What the handlers share. Cloning is cheap.

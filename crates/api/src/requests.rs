@@ -19,8 +19,12 @@ pub(crate) const PLACE: &str = "req_00000000000000000000000000000000";
 /// The id of a request: the caller's, or one that we made.
 pub(crate) struct RequestName(pub(crate) String);
 
-/// Names, observes and finishes a request.
-pub(crate) async fn observe(
+/// Middleware round every request: gives it an id, logs it, finishes its answer. The log has the
+/// path and never the query, which may hold a token.
+///
+/// # Errors
+/// What the inner services give.
+pub async fn observe(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {

@@ -12,10 +12,7 @@ use crate::{DeliveryConfig, DeliveryConfigError, Guard};
 ///
 /// # Errors
 /// When TLS cannot be set up (no root certificates on the machine, say).
-pub(crate) fn build(
-    config: &DeliveryConfig,
-    guard: &Guard,
-) -> Result<Client, DeliveryConfigError> {
+pub(crate) fn build(config: &DeliveryConfig, guard: &Guard) -> Result<Client, DeliveryConfigError> {
     // A second install is refused, and harmless: it is the same provider.
     drop(rustls::crypto::ring::default_provider().install_default());
     #[expect(clippy::disallowed_methods, reason = "this is the door")]

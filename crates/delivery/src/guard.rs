@@ -323,7 +323,8 @@ mod tests {
 
     #[test]
     fn a_network_that_is_none_names_its_setting() {
-        let config = DeliveryConfig { allow_networks: vec!["127.0.0.1/33".into()], ..Default::default() };
+        let config =
+            DeliveryConfig { allow_networks: vec!["127.0.0.1/33".into()], ..Default::default() };
         let error = Guard::new(&config).unwrap_err();
         assert_eq!(error.key, "delivery.allow_networks");
     }

@@ -11,8 +11,7 @@ use time::OffsetDateTime;
 use crate::{DeliveryConfig, DeliveryConfigError, Endpoint, Guard, client, failure, retry_after};
 
 const SIGNATURE: HeaderName = HeaderName::from_static("x-sentimatrix-signature");
-const SIGNATURE_PREVIOUS: HeaderName =
-    HeaderName::from_static("x-sentimatrix-signature-previous");
+const SIGNATURE_PREVIOUS: HeaderName = HeaderName::from_static("x-sentimatrix-signature-previous");
 const EVENT: HeaderName = HeaderName::from_static("x-sentimatrix-event");
 const DELIVERY: HeaderName = HeaderName::from_static("x-sentimatrix-delivery");
 const TIMESTAMP: HeaderName = HeaderName::from_static("x-sentimatrix-timestamp");

@@ -33,7 +33,13 @@ impl Circuit {
 
     /// What came of an attempt that ended at `now`. Only failures to reach the endpoint count:
     /// one that answers, whatever it answers, costs little.
-    pub(crate) fn note(&mut self, report: &AttemptReport, now: Instant, limit: u32, pause: Duration) {
+    pub(crate) fn note(
+        &mut self,
+        report: &AttemptReport,
+        now: Instant,
+        limit: u32,
+        pause: Duration,
+    ) {
         let kind = report.failure.as_ref().map(|failure| failure.kind);
         if matches!(kind, Some(FailureKind::Timeout | FailureKind::Network | FailureKind::Tls)) {
             self.failures = self.failures.saturating_add(1);

@@ -59,7 +59,11 @@ async fn readyz(watched: Data<Watched>) -> HttpResponse {
         "store": store.as_deref().unwrap_or("ready"),
         "broker": broker.as_deref().unwrap_or("ready"),
     });
-    if ready { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
+    if ready {
+        HttpResponse::Ok().json(body)
+    } else {
+        HttpResponse::ServiceUnavailable().json(body)
+    }
 }
 
 async fn metrics() -> HttpResponse {

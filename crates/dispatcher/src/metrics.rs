@@ -41,7 +41,8 @@ impl Metrics {
                 .f64_histogram("delivery_attempt_duration")
                 .with_unit("s")
                 .with_boundaries(vec![
-                    0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+                    0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+                    30.0,
                 ])
                 .with_description("Time of an attempt, answer included")
                 .build(),

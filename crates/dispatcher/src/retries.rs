@@ -38,7 +38,11 @@ pub(crate) fn message(task: &DeliveryTask) -> Outgoing {
 
 /// The message that brings `task` back when it is due: by the delay queue whose wait fits best
 /// without being late, or at once when it is due already. Early arrivals wait once more.
-pub(crate) fn delayed(schedule: &Schedule, task: &DeliveryTask, now: OffsetDateTime) -> (Target, Outgoing) {
+pub(crate) fn delayed(
+    schedule: &Schedule,
+    task: &DeliveryTask,
+    now: OffsetDateTime,
+) -> (Target, Outgoing) {
     let left: Duration = task
         .not_before
         .and_then(|due| Duration::try_from(due - now).ok())

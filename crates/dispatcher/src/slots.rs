@@ -69,9 +69,7 @@ impl Slots {
 
     /// Forgets the gates that nobody uses and that have nothing to remember.
     pub(crate) fn forget_idle(&self) {
-        self.gates.retain(|_, gate| {
-            Arc::strong_count(gate) > 1 || !gate.circuit().is_untroubled()
-        });
+        self.gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.circuit().is_untroubled());
     }
 
     /// A slot for a request to the webhook of `gate`; `None` when the webhook is at its limit or

@@ -34,7 +34,15 @@ pub(crate) struct Settings {
 
 /// The names of the sections, to find the ones that do not exist.
 const SECTIONS: [&str; 9] = [
-    "database", "broker", "auth", "secrets", "api", "gateway", "delivery", "dispatcher", "telemetry",
+    "database",
+    "broker",
+    "auth",
+    "secrets",
+    "api",
+    "gateway",
+    "delivery",
+    "dispatcher",
+    "telemetry",
 ];
 
 impl Settings {
@@ -86,7 +94,9 @@ impl Settings {
         if delays.is_empty() || delays.len() > 20 || delays.iter().any(std::time::Duration::is_zero)
         {
             let key = env_key("delivery.retry_delays");
-            return Err(anyhow!("{key}: expected 1 to 20 durations above zero such as 1m,5m,30m,2h"));
+            return Err(anyhow!(
+                "{key}: expected 1 to 20 durations above zero such as 1m,5m,30m,2h"
+            ));
         }
         if self.delivery.timeout.is_zero() {
             return Err(anyhow!("{}: expected a duration above zero", env_key("delivery.timeout")));

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use actix_web::{App, HttpServer, web};
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer};
 use api::Api;
 use dispatcher::Parts;
 use gateway::Gateway;
@@ -62,9 +63,9 @@ async fn http(
     let sockets = gateway.clone();
     let server = HttpServer::new(move || {
         App::new()
-            // First, so that no middleware of the API holds on to a socket for its whole life.
+            .wrap(from_fn(api::observe))
             .configure(gateway::routes(gateway.clone()))
-            .service(web::scope("").configure(api::routes(api.clone())))
+            .configure(api::routes(api.clone()))
     })
     .tcp_nodelay(true)
     .client_request_timeout(Duration::from_secs(10))

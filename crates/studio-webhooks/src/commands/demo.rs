@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::commands::{all, parts, token};
+use crate::commands::{all, parts};
 use crate::config::Settings;
 
 /// Starts everything in this process with keys of its own, shows one event's way through it,

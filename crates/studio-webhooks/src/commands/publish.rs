@@ -190,7 +190,10 @@ async fn post(
         .with_context(|| format!("{url} does not answer: is `studio-webhooks all` running?"))?;
     let status = answer.status();
     if status != reqwest::StatusCode::ACCEPTED {
-        return Err(anyhow!("{url} answered {status}: {}", answer.text().await.unwrap_or_default()));
+        return Err(anyhow!(
+            "{url} answered {status}: {}",
+            answer.text().await.unwrap_or_default()
+        ));
     }
     Ok(())
 }

@@ -43,7 +43,12 @@ impl Token {
 }
 
 /// A token of `user` that is good for `length` from now.
-pub(super) fn issue(settings: &Settings, user: &UserId, roles: &[&str], length: Duration) -> String {
+pub(super) fn issue(
+    settings: &Settings,
+    user: &UserId,
+    roles: &[&str],
+    length: Duration,
+) -> String {
     let now = OffsetDateTime::now_utc();
     access::issue(&settings.auth.jwt_secret, user, roles, now, now + length)
 }

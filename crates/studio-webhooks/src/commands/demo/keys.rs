@@ -27,10 +27,10 @@ pub(super) fn find_or_make(folder: &Path) -> anyhow::Result<Keys> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let path = folder.join("keys.json");
     if path.exists() {
-        let text =
-            fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        return serde_json::from_slice(&text)
-            .with_context(|| format!("{} is damaged; remove the folder to begin anew", path.display()));
+        let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        return serde_json::from_slice(&text).with_context(|| {
+            format!("{} is damaged; remove the folder to begin anew", path.display())
+        });
     }
     let keys = Keys { jwt_secret: random(), secrets_key: format!("dev:{}", random()) };
     let file = fs::OpenOptions::new()

@@ -110,7 +110,8 @@ impl Tour {
             "events": ["scrape.completed", "analysis.completed"],
         });
         println!("{body}");
-        let made = self.send(reqwest::Method::POST, "/v1/webhooks", &body, &self.user_token).await?;
+        let made =
+            self.send(reqwest::Method::POST, "/v1/webhooks", &body, &self.user_token).await?;
         let text = |field: &str| made["data"][field].as_str().unwrap_or_default().to_owned();
         println!("-> 201, id {}, secret {} (shown once)", text("id"), text("secret"));
         Ok((text("id"), Secret::new(text("secret"))))
@@ -207,9 +208,8 @@ impl Tour {
     }
 }
 
-type Socket = tokio_tungstenite::WebSocketStream<
-    tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>,
->;
+type Socket =
+    tokio_tungstenite::WebSocketStream<tokio_tungstenite::MaybeTlsStream<tokio::net::TcpStream>>;
 
 fn show_delivery(received: &Received, secret: &Secret) -> anyhow::Result<()> {
     step("4. The endpoint receives it: POST /hook");
