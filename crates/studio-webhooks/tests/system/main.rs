@@ -1,0 +1,12 @@
+//! The built binary, looked at only from outside: real brokers, databases, receivers, browsers'
+//! protocol, real interpreters, real kills. Every test that can runs on both backends.
+
+mod commands;
+mod crashes;
+mod matching;
+mod operations;
+mod rejected;
+mod retries;
+mod strangers;
+mod support;
+mod websocket;

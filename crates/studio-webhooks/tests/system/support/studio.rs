@@ -1,0 +1,275 @@
+//! Studio Webhooks as an operator runs it: processes of the built binary.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use bench::servers::{Postgres, RabbitMq, free_ports};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::wait_for;
+
+pub(crate) const JWT_SECRET: &str = "a secret for tests, of at least 32 bytes";
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_studio-webhooks");
+
+/// On what it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// One process, SQLite.
+    Embedded,
+    /// Three services, RabbitMQ, PostgreSQL.
+    Servers,
+}
+
+/// A running installation, ended with the test.
+pub(crate) struct Studio {
+    pub(crate) folder: TempDir,
+    pub(crate) amqp_url: Option<String>,
+    environment: Vec<(String, String)>,
+    processes: Mutex<Vec<Process>>,
+    pub(crate) api: String,
+    pub(crate) gateway: String,
+    client: reqwest::Client,
+}
+
+struct Process {
+    name: String,
+    child: Child,
+}
+
+/// A webhook that a test made.
+#[derive(Clone, Debug)]
+pub(crate) struct Webhook {
+    pub(crate) id: String,
+    pub(crate) user: String,
+    pub(crate) secret: String,
+}
+
+impl Studio {
+    /// Starts everything, with retries after 1, 1, 1 and 1 s.
+    pub(crate) async fn start(backend: Backend) -> Self {
+        Self::with(backend, &[]).await
+    }
+
+    /// Starts everything with these settings beside the usual ones.
+    pub(crate) async fn with(backend: Backend, settings: &[(&str, &str)]) -> Self {
+        let mut studio = Self::prepare(backend, settings).await;
+        match backend {
+            Backend::Embedded => {
+                studio.spawn("all", "all", &[]);
+                studio.gateway.clone_from(&studio.api);
+            }
+            Backend::Servers => {
+                studio.migrate();
+                studio.spawn("api", "api", &[]);
+                studio.spawn("dispatcher", "dispatcher", &[]);
+                studio.spawn("gateway", "gateway", &[]);
+                studio.wait_ready(&studio.gateway).await;
+            }
+        }
+        studio.wait_ready(&studio.api).await;
+        studio
+    }
+
+    /// Everything but the processes.
+    pub(crate) async fn prepare(backend: Backend, settings: &[(&str, &str)]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let [api, gateway, dispatcher] = free_ports().unwrap();
+        let address = |port: u16| format!("127.0.0.1:{port}");
+        let (database, broker, amqp_url) = match backend {
+            Backend::Embedded => {
+                let file = |name: &str| folder.path().join(name).display().to_string();
+                (
+                    format!("sqlite://{}", file("store.db")),
+                    format!("embedded://{}", file("queues.db")),
+                    None,
+                )
+            }
+            Backend::Servers => tokio::task::spawn_blocking(|| {
+                let vhost = format!("studio{}", rand::random::<u32>());
+                let broker = RabbitMq::shared().vhost(&vhost).unwrap();
+                (Postgres::shared().fresh_database().unwrap(), broker.clone(), Some(broker))
+            })
+            .await
+            .unwrap(),
+        };
+        let mut environment: Vec<(String, String)> = [
+            ("STUDIO__DATABASE__URL", database.as_str()),
+            ("STUDIO__BROKER__URL", &broker),
+            ("STUDIO__AUTH__JWT_SECRET", JWT_SECRET),
+            ("STUDIO__SECRETS__KEYS", "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="),
+            ("STUDIO__DELIVERY__ALLOW_NETWORKS", "127.0.0.0/8"),
+            ("STUDIO__DELIVERY__RETRY_DELAYS", "1s,2s,3s,4s"),
+            ("STUDIO__API__RATE_LIMIT", "0"),
+            ("STUDIO__API__BIND", &address(api)),
+            ("STUDIO__GATEWAY__BIND", &address(gateway)),
+            ("STUDIO__DISPATCHER__BIND", &address(dispatcher)),
+        ]
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .to_vec();
+        environment.extend(settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        Self {
+            folder,
+            amqp_url,
+            environment,
+            processes: Mutex::new(Vec::new()),
+            api: format!("http://{}", address(api)),
+            gateway: format!("http://{}", address(gateway)),
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+        }
+    }
+
+    /// A command of the binary with the installation's settings.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(BINARY);
+        command.args(arguments).current_dir(self.folder.path());
+        command.env_clear().envs(self.environment.iter().map(|(k, v)| (k, v)));
+        command
+    }
+
+    pub(crate) fn migrate(&self) {
+        let output = self.command(&["migrate"]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Starts `command` as the process `name`, with these settings instead of the usual ones.
+    pub(crate) fn spawn(&self, name: &str, command: &str, settings: &[(&str, &str)]) {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path(name))
+            .unwrap();
+        let child = self
+            .command(&[command])
+            .envs(settings.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.processes.lock().unwrap().push(Process { name: name.to_owned(), child });
+    }
+
+    fn log_path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.log"))
+    }
+
+    /// What the process `name` has logged.
+    pub(crate) fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.log_path(name)).unwrap_or_default()
+    }
+
+    /// Kills the process `name` with SIGKILL.
+    pub(crate) fn kill(&self, name: &str) {
+        let mut processes = self.processes.lock().unwrap();
+        let index = processes.iter().position(|process| process.name == name).unwrap();
+        let mut process = processes.remove(index);
+        process.child.kill().unwrap();
+        process.child.wait().unwrap();
+    }
+
+    /// Asks the process `name` to stop, and gives back its exit code.
+    pub(crate) async fn terminate(&self, name: &str) -> i32 {
+        let mut process = {
+            let mut processes = self.processes.lock().unwrap();
+            let index = processes.iter().position(|process| process.name == name).unwrap();
+            processes.remove(index)
+        };
+        bench::servers::send_signal(bench::servers::Signal::Term, &[process.child.id()]).unwrap();
+        tokio::task::spawn_blocking(move || process.child.wait().unwrap().code().unwrap_or(-1))
+            .await
+            .unwrap()
+    }
+
+    /// Waits until the service at `base` says that it is ready.
+    pub(crate) async fn wait_ready(&self, base: &str) {
+        wait_for(&format!("{base}/readyz"), || async {
+            let answer = self.client.get(format!("{base}/readyz")).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+    }
+
+    /// A token made by the product's own command.
+    pub(crate) fn token(&self, user: &str, role: &str) -> String {
+        let output = self.command(&["token", "--user", user, "--role", role]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Calls the API; the answer's status and body.
+    pub(crate) async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        body: Option<&Value>,
+    ) -> (u16, Value) {
+        let method: reqwest::Method = method.parse().unwrap();
+        let mut request =
+            self.client.request(method, format!("{}{path}", self.api)).bearer_auth(token);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = request.timeout(Duration::from_secs(40)).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    /// Makes a webhook of `user` with these fields beside a name and `*`.
+    pub(crate) async fn webhook(&self, user: &str, url: &str, fields: Value) -> Webhook {
+        let mut body = json!({ "name": "test", "url": url, "events": ["*"] });
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let token = self.token(user, "user");
+        let (status, answer) = self.call("POST", "/v1/webhooks", &token, Some(&body)).await;
+        assert_eq!(status, 201, "{answer}");
+        // A webhook counts from 100 ms after its answer.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        Webhook {
+            id: answer["data"]["id"].as_str().unwrap().to_owned(),
+            user: user.to_owned(),
+            secret: answer["data"]["secret"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// The first page of a webhook's log.
+    pub(crate) async fn logs(&self, webhook: &Webhook) -> Vec<Value> {
+        let token = self.token(&webhook.user, "user");
+        let path = format!("/v1/webhooks/{}/logs?limit=100", webhook.id);
+        let (status, answer) = self.call("GET", &path, &token, None).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["data"].as_array().unwrap().clone()
+    }
+
+    /// Waits until the webhook's newest log has this status.
+    pub(crate) async fn wait_for_log(&self, webhook: &Webhook, status: &str) -> Value {
+        wait_for(&format!("a log that is {status}"), || async {
+            let logs = self.logs(webhook).await;
+            logs.first().filter(|log| log["status"] == status).cloned()
+        })
+        .await
+    }
+}
+
+impl Drop for Studio {
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        for mut process in self.processes.lock().unwrap().drain(..) {
+            process.child.kill().ok();
+            process.child.wait().ok();
+            if failed {
+                let log = std::fs::read_to_string(
+                    self.folder.path().join(format!("{}.log", process.name)),
+                );
+                let log = log.unwrap_or_default();
+                let tail: Vec<&str> = log.lines().rev().take(15).collect();
+                for line in tail.iter().rev() {
+                    eprintln!("[{}] {line}", process.name);
+                }
+            }
+        }
+    }
+}
