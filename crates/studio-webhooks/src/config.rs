@@ -10,7 +10,6 @@ use broker::BrokerConfig;
 use delivery::DeliveryConfig;
 use dispatcher::DispatcherConfig;
 use gateway::GatewayConfig;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use store::{DatabaseConfig, SecretsConfig};
 use telemetry::TelemetryConfig;
@@ -110,27 +109,20 @@ mod toml_like {
     pub(super) type Table = std::collections::BTreeMap<String, serde::de::IgnoredAny>;
 }
 
-fn section<T: DeserializeOwned + Default>(all: &::config::Config, name: &str) -> anyhow::Result<T> {
-    #[derive(Deserialize)]
-    #[serde(transparent)]
-    struct Section<T>(T);
-    match all.get::<Section<T>>(name) {
-        Ok(Section(value)) => Ok(value),
-        Err(::config::ConfigError::NotFound(_)) => Ok(T::default()),
-        Err(error) => Err(explain(name, &error)),
-    }
-}
-
-/// One line with the key, as it is written in the environment, and what it expects.
-fn explain(section: &str, error: &::config::ConfigError) -> anyhow::Error {
-    let (key, message) = match error {
-        ::config::ConfigError::At { error, key, .. } => (key.clone(), error.to_string()),
-        ::config::ConfigError::Type { key, .. } => (key.clone(), error.to_string()),
-        other => (None, other.to_string()),
+fn section<T: DeserializeOwned + Default>(
+    all: &::config::Config,
+    name: &str,
+) -> anyhow::Result<T> {
+    let value = match all.get::<::config::Value>(name) {
+        Ok(value) => value,
+        Err(::config::ConfigError::NotFound(_)) => return Ok(T::default()),
+        Err(error) => return Err(anyhow!("{}: {error}", env_key(name))),
     };
-    let key = key.unwrap_or_else(|| section.to_owned());
-    let key = if key.starts_with(section) { key } else { format!("{section}.{key}") };
-    anyhow!("{}: {message}", env_key(&key))
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let key = if path == "." { name.to_owned() } else { format!("{name}.{path}") };
+        anyhow!("{}: {}", env_key(&key), error.inner())
+    })
 }
 
 /// `delivery.timeout (STUDIO__DELIVERY__TIMEOUT)`

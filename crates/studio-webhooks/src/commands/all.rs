@@ -3,11 +3,15 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use access::Verifier;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer};
 use api::Api;
+use broker::SharedBroker;
+use delivery::Sender;
 use dispatcher::Parts;
 use gateway::Gateway;
+use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::parts;
@@ -19,39 +23,57 @@ const DRAIN: Duration = Duration::from_secs(5);
 pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let s = &settings;
     parts::serve("all", s, |stop| async move {
+        let opened = Opened::open(s, &stop).await?;
         let listener = parts::listen("api.bind", &s.api.bind)?;
-        let address = listener.local_addr()?;
-        tracing::info!("API and WebSockets listen on http://{address}");
-        serve(s, listener, stop).await
+        tracing::info!("API and WebSockets listen on http://{}", listener.local_addr()?);
+        opened.serve(s, listener, stop).await
     })
 }
 
-/// Serves everything until `stop`.
-pub(super) async fn serve(
-    s: &Settings,
-    listener: std::net::TcpListener,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let (verifier, sender) = (parts::verifier(s)?, parts::sender(s)?);
-    let broker = parts::broker(s).await?;
-    let store = parts::ready_store(s, &stop).await?;
-    let gateway = Gateway::start(&s.gateway, broker.clone(), verifier.clone());
-    let api = Api::new(s.api.clone(), store.clone(), broker.clone(), sender.clone(), verifier);
-    let work = Parts {
-        store: store.clone(),
-        broker: broker.clone(),
-        sender,
-        schedule: parts::schedule(s),
-        config: s.dispatcher.clone(),
-    };
-    let dispatching = tokio::spawn(dispatcher::run(work, stop.clone()));
-    http(api, gateway, listener, stop.clone()).await?;
-    // The server may have ended by itself: the rest ends with it.
-    stop.cancel();
-    dispatching.await?;
-    broker.close().await;
-    store.close().await;
-    Ok(())
+/// What the services need, opened: every setting is right.
+pub(super) struct Opened {
+    verifier: Verifier,
+    sender: Sender,
+    broker: SharedBroker,
+    store: Store,
+}
+
+impl Opened {
+    pub(super) async fn open(s: &Settings, stop: &CancellationToken) -> anyhow::Result<Self> {
+        Ok(Self {
+            verifier: parts::verifier(s)?,
+            sender: parts::sender(s)?,
+            store: parts::ready_store(s, stop).await?,
+            broker: parts::broker(s).await?,
+        })
+    }
+
+    /// Serves everything until `stop`.
+    pub(super) async fn serve(
+        self,
+        s: &Settings,
+        listener: std::net::TcpListener,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let Self { verifier, sender, broker, store } = self;
+        let gateway = Gateway::start(&s.gateway, broker.clone(), verifier.clone());
+        let api = Api::new(s.api.clone(), store.clone(), broker.clone(), sender.clone(), verifier);
+        let work = Parts {
+            store: store.clone(),
+            broker: broker.clone(),
+            sender,
+            schedule: parts::schedule(s),
+            config: s.dispatcher.clone(),
+        };
+        let dispatching = tokio::spawn(dispatcher::run(work, stop.clone()));
+        http(api, gateway, listener, stop.clone()).await?;
+        // The server may have ended by itself: the rest ends with it.
+        stop.cancel();
+        dispatching.await?;
+        broker.close().await;
+        store.close().await;
+        Ok(())
+    }
 }
 
 async fn http(

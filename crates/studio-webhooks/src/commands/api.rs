@@ -12,9 +12,9 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     parts::serve("api", s, |stop| async move {
         let verifier = parts::verifier(s)?;
         let sender = parts::sender(s)?;
-        let listener = parts::listen("api.bind", &s.api.bind)?;
         let broker = parts::broker(s).await?;
         let store = parts::ready_store(s, &stop).await?;
+        let listener = parts::listen("api.bind", &s.api.bind)?;
         tracing::info!("the API listens on http://{}", listener.local_addr()?);
         let api = Api::new(s.api.clone(), store.clone(), broker.clone(), sender, verifier);
         api::serve(api, listener, stop).await?;

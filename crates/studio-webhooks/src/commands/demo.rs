@@ -30,10 +30,11 @@ impl Demo {
         settings.telemetry.filter = "warn".into();
         let s = &settings;
         parts::serve("demo", s, |stop| async move {
+            let opened = all::Opened::open(s, &stop).await?;
             let listener = parts::listen("api.bind", &s.api.bind)?;
             let address = listener.local_addr()?;
             tour::greet(&self.data, again);
-            let serving = all::serve(s, listener, stop.clone());
+            let serving = opened.serve(s, listener, stop.clone());
             let touring = async {
                 let tour = tour::Tour::new(s, address)?;
                 let shown = tokio::select! {

@@ -11,9 +11,9 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let s = &settings;
     parts::serve("dispatcher", s, |stop| async move {
         let sender = parts::sender(s)?;
-        let listener = parts::listen("dispatcher.bind", &s.dispatcher.bind)?;
         let broker = parts::broker(s).await?;
         let store = parts::ready_store(s, &stop).await?;
+        let listener = parts::listen("dispatcher.bind", &s.dispatcher.bind)?;
         tracing::info!("the dispatcher works; health on http://{}", listener.local_addr()?);
         // Health outlives the work: a dispatcher that finishes what is under way is alive.
         let health_stop = tokio_util::sync::CancellationToken::new();

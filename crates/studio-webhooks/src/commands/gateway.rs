@@ -11,8 +11,8 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let s = &settings;
     parts::serve("gateway", s, |stop| async move {
         let verifier = parts::verifier(s)?;
-        let listener = parts::listen("gateway.bind", &s.gateway.bind)?;
         let broker = parts::broker(s).await?;
+        let listener = parts::listen("gateway.bind", &s.gateway.bind)?;
         tracing::info!("the gateway listens on http://{}", listener.local_addr()?);
         let gateway = Gateway::start(&s.gateway, broker.clone(), verifier);
         gateway::serve(gateway, listener, stop).await?;

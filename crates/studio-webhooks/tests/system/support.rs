@@ -8,6 +8,13 @@ pub(crate) mod studio;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+/// An HTTP client without settings from the environment.
+pub(crate) fn client() -> reqwest::Client {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    #[expect(clippy::disallowed_methods, reason = "it looks at the product from outside")]
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
 /// How long anything may take before a test gives up on it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 

@@ -93,7 +93,7 @@ async fn a_browser_receives_its_project_and_nothing_of_another_user(backend: Bac
 
 async fn a_wrong_token_is_refused_before_the_upgrade(backend: Backend) {
     let studio = Studio::start(backend).await;
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let client = crate::support::client();
     let upgrade = client
         .get(format!("{}/v1/ws?token=wrong", studio.gateway))
         .header("connection", "Upgrade")

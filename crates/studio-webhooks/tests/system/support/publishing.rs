@@ -22,7 +22,7 @@ impl Studio {
 
     async fn publish_http(&self, events: &[Published]) {
         let token = self.token("svc", "service");
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = crate::support::client();
         for batch in events.chunks(500) {
             let messages: Vec<String> = batch.iter().map(Published::message).collect();
             let answer = client

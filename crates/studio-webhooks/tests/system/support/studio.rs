@@ -117,7 +117,7 @@ impl Studio {
             processes: Mutex::new(Vec::new()),
             api: format!("http://{}", address(api)),
             gateway: format!("http://{}", address(gateway)),
-            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            client: crate::support::client(),
         }
     }
 
