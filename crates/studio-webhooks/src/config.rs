@@ -109,10 +109,7 @@ mod toml_like {
     pub(super) type Table = std::collections::BTreeMap<String, serde::de::IgnoredAny>;
 }
 
-fn section<T: DeserializeOwned + Default>(
-    all: &::config::Config,
-    name: &str,
-) -> anyhow::Result<T> {
+fn section<T: DeserializeOwned + Default>(all: &::config::Config, name: &str) -> anyhow::Result<T> {
     let value = match all.get::<::config::Value>(name) {
         Ok(value) => value,
         Err(::config::ConfigError::NotFound(_)) => return Ok(T::default()),

@@ -1,0 +1,68 @@
+//! `make bench`: deliveries per second, latency, CPU and memory, each beside the limit measured
+//! in the same run.
+
+mod measure;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Parser)]
+#[command(about = "Measures Studio Webhooks beside the bare limit of the machine")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure everything and print the table of docs/benchmarks.md.
+    Run {
+        /// How often everything is measured; the median counts.
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+        /// Events of a saturated measurement.
+        #[arg(long, default_value_t = 30_000)]
+        events: usize,
+        /// The product's binary, beside this one by default.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+    },
+    /// The limit's own process: consume, sign, POST, acknowledge.
+    LimitLoop {
+        /// The broker.
+        #[arg(long)]
+        amqp: String,
+        /// Where to POST.
+        #[arg(long)]
+        target: String,
+    },
+    /// The limit without a broker: sign and POST from memory.
+    LimitMemory {
+        /// Where to POST.
+        #[arg(long)]
+        target: String,
+        /// How many.
+        #[arg(long)]
+        count: usize,
+    },
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        Command::Run { runs, events, binary } => {
+            let beside = std::env::current_exe()?.with_file_name("studio-webhooks");
+            measure::run(runs, events, binary.unwrap_or(beside)).await
+        }
+        Command::LimitLoop { amqp, target } => {
+            bench::limit::consume_sign_post_acknowledge(&amqp, &target).await
+        }
+        Command::LimitMemory { target, count } => {
+            bench::limit::sign_and_post_from_memory(&target, count).await
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! What is measured, in which order.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bench::arrivals::{Arrivals, Seen};
+use bench::product::{Product, Running, token};
+use bench::publish::{AmqpPublisher, HttpPublisher};
+use bench::report::Report;
+use bench::servers::{Postgres, PostgresOptions, RabbitMq, target_folder};
+use bench::usage::{cpu_seconds, family, peak_mib};
+use bench::{limit, usage};
+
+/// Events a second at the low rate, and for how long.
+const LOW_RATE: u32 = 200;
+const LOW_LENGTH: Duration = Duration::from_secs(10);
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+struct Machine {
+    broker: RabbitMq,
+    database: Postgres,
+    arrivals: Arrivals,
+    binary: PathBuf,
+    events: usize,
+}
+
+pub(crate) async fn run(runs: usize, events: usize, binary: PathBuf) -> anyhow::Result<()> {
+    anyhow::ensure!(binary.exists(), "{} is missing: cargo build --release", binary.display());
+    let (broker, database) = tokio::task::spawn_blocking(|| {
+        let options = PostgresOptions { fsync: true, ..PostgresOptions::default() };
+        Ok::<_, anyhow::Error>((RabbitMq::start("bench")?, Postgres::start("bench", options)?))
+    })
+    .await??;
+    let arrivals = Arrivals::start().await?;
+    let machine = Machine { broker, database, arrivals, binary, events };
+    let mut report = Report::default();
+    for number in 1..=runs.max(1) {
+        println!("run {number} of {runs}");
+        machine.measure_limit(number, &mut report).await?;
+        machine.measure_services(number, &mut report).await?;
+        machine.measure_embedded(number, &mut report).await?;
+    }
+    println!("\n{}", ratios(&report));
+    println!("{}", report.table());
+    Ok(())
+}
+
+/// What the targets speak of.
+fn ratios(report: &Report) -> String {
+    let ratio = |a: &str, b: &str| Some(report.median(a)? / report.median(b)?);
+    let lines = [
+        (
+            "while publishing, deliveries/s of the limit's",
+            "services saturated, deliveries/s",
+            "limit saturated, deliveries/s",
+        ),
+        (
+            "draining, deliveries/s of the limit's",
+            "services draining, deliveries/s",
+            "limit draining, deliveries/s",
+        ),
+        ("p50 at 200/s, times the limit's", "services at 200/s, p50 ms", "limit at 200/s, p50 ms"),
+        ("p99 at 200/s, times the limit's", "services at 200/s, p99 ms", "limit at 200/s, p99 ms"),
+        (
+            "embedded, deliveries/s of sign-and-POST's",
+            "embedded batches, deliveries/s",
+            "limit from memory, deliveries/s",
+        ),
+    ];
+    let shown =
+        lines.iter().filter_map(|(text, a, b)| Some(format!("{text}: {:.2}\n", ratio(a, b)?)));
+    shown.collect()
+}
+
+impl Machine {
+    async fn vhost(&self, name: String) -> anyhow::Result<String> {
+        Ok(self.broker.vhost(&name)?)
+    }
+
+    async fn measure_limit(&self, number: usize, report: &mut Report) -> anyhow::Result<()> {
+        let url = self.vhost(format!("limit{number}")).await?;
+        limit::declare(&url).await?;
+        let start =
+            || self.child(&["limit-loop", "--amqp", &url, "--target", &self.arrivals.url()]);
+        let publisher = AmqpPublisher::connect(&url).await?;
+        let looping = start()?;
+        self.low_rate("limit", &publisher, report).await?;
+        self.saturate("limit", &publisher, report).await?;
+        drop(looping);
+        publisher.flood(self.events).await?;
+        let looping = start()?;
+        self.drain("limit", report).await?;
+        drop(looping);
+        let count = (self.events * 4).to_string();
+        let from_memory =
+            self.child(&["limit-memory", "--target", &self.arrivals.url(), "--count", &count])?;
+        let seen = self.arrivals.take(self.events * 4, PATIENCE).await?;
+        drop(from_memory);
+        report.add("limit from memory, deliveries/s", rate(&seen));
+        Ok(())
+    }
+
+    async fn measure_services(&self, number: usize, report: &mut Report) -> anyhow::Result<()> {
+        let url = self.vhost(format!("services{number}")).await?;
+        let folder = target_folder().join(format!("bench/services{number}"));
+        let product =
+            Product::new(self.binary.clone(), folder, &self.database.fresh_database()?, &url)?;
+        product.run("migrate")?;
+        let _api = product.start("api")?;
+        product.wait_ready().await?;
+        product.webhook(&self.arrivals.url()).await?;
+        let dispatcher = product.start("dispatcher")?;
+        let publisher = AmqpPublisher::connect(&url).await?;
+        self.warm_up(&publisher).await?;
+        self.low_rate("services", &publisher, report).await?;
+        let before = self.used(&dispatcher);
+        self.saturate("services", &publisher, report).await?;
+        // What is recorded after the last arrival counts too.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let after = self.used(&dispatcher);
+        let per = 100_000.0 / self.events as f64;
+        for ((name, before), (_, after)) in before.iter().zip(&after) {
+            report.add(
+                &format!("services, CPU s of {name} per 100,000 deliveries"),
+                (after - before) * per,
+            );
+        }
+        report.add("services, peak MiB of the dispatcher", peak_mib(&[dispatcher.pid()]));
+        drop(dispatcher);
+        publisher.flood(self.events).await?;
+        let dispatcher = product.start("dispatcher")?;
+        self.drain("services", report).await?;
+        drop(dispatcher);
+        Ok(())
+    }
+
+    async fn measure_embedded(&self, number: usize, report: &mut Report) -> anyhow::Result<()> {
+        let folder = target_folder().join(format!("bench/embedded{number}-{}", std::process::id()));
+        let (database, broker) = (folder.join("store.db"), folder.join("queues.db"));
+        let product = Product::new(
+            self.binary.clone(),
+            folder.clone(),
+            &format!("sqlite://{}", database.display()),
+            &format!("embedded://{}", broker.display()),
+        )?;
+        let all = product.start("all")?;
+        product.wait_ready().await?;
+        product.webhook(&self.arrivals.url()).await?;
+        let publisher = HttpPublisher {
+            client: product.client.clone(),
+            base: product.api.clone(),
+            token: token("service"),
+        };
+        publisher.flood(500, 100).await?;
+        self.arrivals.take(500, PATIENCE).await?;
+        let count = publisher.trickle(LOW_RATE, LOW_LENGTH).await?;
+        note_latency("embedded", &self.arrivals.take(count, PATIENCE).await?, report);
+        let before = cpu_seconds(&[all.pid()]);
+        let began = Instant::now();
+        publisher.flood(self.events, 100).await?;
+        let seen = self.arrivals.take(self.events, PATIENCE).await?;
+        report.add(
+            "embedded batches, deliveries/s",
+            seen.count as f64 / (seen.last - began).as_secs_f64(),
+        );
+        let used = (cpu_seconds(&[all.pid()]) - before) * 100_000.0 / self.events as f64;
+        report.add("embedded, CPU s per 100,000 deliveries", used);
+        report.add("embedded, peak MiB", peak_mib(&[all.pid()]));
+        let began = Instant::now();
+        publisher.flood(self.events / 10, 1).await?;
+        let seen = self.arrivals.take(self.events / 10, PATIENCE).await?;
+        report.add(
+            "embedded singly, deliveries/s",
+            seen.count as f64 / (seen.last - began).as_secs_f64(),
+        );
+        drop(all);
+        remove(&folder);
+        Ok(())
+    }
+
+    async fn warm_up(&self, publisher: &AmqpPublisher) -> anyhow::Result<()> {
+        publisher.flood(500).await?;
+        self.arrivals.take(500, PATIENCE).await?;
+        Ok(())
+    }
+
+    async fn low_rate(
+        &self,
+        name: &str,
+        publisher: &AmqpPublisher,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let count = publisher.trickle(LOW_RATE, LOW_LENGTH).await?;
+        note_latency(name, &self.arrivals.take(count, PATIENCE).await?, report);
+        Ok(())
+    }
+
+    async fn saturate(
+        &self,
+        name: &str,
+        publisher: &AmqpPublisher,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let began = Instant::now();
+        publisher.flood(self.events).await?;
+        let seen = self.arrivals.take(self.events, PATIENCE).await?;
+        let rate = seen.count as f64 / (seen.last - began).as_secs_f64();
+        report.add(&format!("{name} saturated, deliveries/s"), rate);
+        report.add(&format!("{name} saturated, p50 ms"), seen.percentile_ms(0.5));
+        report.add(&format!("{name} saturated, p99 ms"), seen.percentile_ms(0.99));
+        Ok(())
+    }
+
+    async fn drain(&self, name: &str, report: &mut Report) -> anyhow::Result<()> {
+        let seen = self.arrivals.take(self.events, PATIENCE).await?;
+        report.add(&format!("{name} draining, deliveries/s"), rate(&seen));
+        Ok(())
+    }
+
+    /// CPU seconds so far of each process that a delivery costs.
+    fn used(&self, dispatcher: &Running) -> [(&'static str, f64); 3] {
+        let broker = self.broker.pid().map(family).unwrap_or_default();
+        [
+            ("the dispatcher", cpu_seconds(&[dispatcher.pid()])),
+            ("RabbitMQ", usage::cpu_seconds(&broker)),
+            ("PostgreSQL", usage::cpu_seconds(&self.database.pids())),
+        ]
+    }
+
+    /// This binary again, as a process of its own.
+    fn child(&self, arguments: &[&str]) -> anyhow::Result<Looping> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        Ok(Looping(command.spawn()?))
+    }
+}
+
+struct Looping(Child);
+
+impl Drop for Looping {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+fn rate(seen: &Seen) -> f64 {
+    (seen.count - 1) as f64 / (seen.last - seen.first).as_secs_f64()
+}
+
+fn note_latency(name: &str, seen: &Seen, report: &mut Report) {
+    report.add(&format!("{name} at 200/s, p50 ms"), seen.percentile_ms(0.5));
+    report.add(&format!("{name} at 200/s, p99 ms"), seen.percentile_ms(0.99));
+}
+
+fn remove(folder: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(folder) {
+        eprintln!("{} was not removed: {error}", folder.display());
+    }
+}
