@@ -6,7 +6,7 @@
 pub mod arrivals;
 pub mod limit;
 pub mod product;
-pub mod publish;
+pub mod load;
 pub mod report;
 pub mod servers;
 pub mod usage;

@@ -123,7 +123,7 @@ pub async fn sign_and_post_from_memory(target: &str, count: usize) -> anyhow::Re
         let permit = under_way.clone().acquire_owned().await?;
         let (client, target, failed) = (client.clone(), target.clone(), failed.clone());
         tokio::spawn(async move {
-            if post(&client, target, crate::publish::event(number).into()).await.is_err() {
+            if post(&client, target, crate::load::event(number).into()).await.is_err() {
                 failed.fetch_add(1, Ordering::Relaxed);
             }
             drop(permit);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bench::arrivals::{Arrivals, Seen};
 use bench::product::{Product, Running, token};
-use bench::publish::{AmqpPublisher, HttpPublisher};
+use bench::load::{AmqpPublisher, HttpPublisher};
 use bench::report::Report;
 use bench::servers::{Postgres, PostgresOptions, RabbitMq, target_folder};
 use bench::usage::{cpu_seconds, family, peak_mib};

@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::json;
 use sha2::Sha256;
 
-use crate::publish::USER;
+use crate::load::USER;
 use crate::servers::free_ports;
 
 const JWT_SECRET: &str = "a secret for measurements, of at least 32 bytes";
