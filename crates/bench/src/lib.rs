@@ -1,1 +1,6 @@
+//! Measures and breaks Studio Webhooks from outside: private servers, a receiver that records,
+//! a publisher that keeps a ledger, and the bare loop that shows what the machine can do.
 //!
+//! Nothing here knows the product's crates. What it sees, a stranger would see.
+
+pub mod servers;

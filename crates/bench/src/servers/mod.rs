@@ -1,0 +1,97 @@
+//! Private servers for tests and measurements, from Debian's packages `rabbitmq-server` and
+//! `postgresql`: own data folder, own ports, nothing shared with what else runs on the machine.
+//!
+//! Each server runs under a small shell that ends it as soon as the process that started it is
+//! gone, however that happened: no server outlives its test.
+
+mod postgres;
+mod process;
+mod rabbitmq;
+
+use std::io;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+pub use postgres::{Postgres, PostgresOptions};
+pub use process::{Signal, send_signal};
+pub use rabbitmq::RabbitMq;
+
+/// Why a server is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A program is not installed.
+    #[error("{program} is missing: install Debian's package {package} (apt-get install {package})")]
+    NotInstalled {
+        /// What was looked for.
+        program: &'static str,
+        /// Where it comes from.
+        package: &'static str,
+    },
+    /// It did not answer in time.
+    #[error("{server} did not answer within {waited:?}; the end of its output:\n{output}")]
+    NotReady {
+        /// Which server.
+        server: &'static str,
+        /// How long it had.
+        waited: Duration,
+        /// The last lines it wrote.
+        output: String,
+    },
+    /// One of its own programs failed.
+    #[error("{command} failed: {output}")]
+    Command {
+        /// Program and arguments.
+        command: String,
+        /// What it wrote to standard output and error.
+        output: String,
+    },
+    /// Files or processes could not be handled.
+    #[error("{context}: {source}")]
+    Io {
+        /// What was being done.
+        context: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl ServerError {
+    pub(crate) fn io(context: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { context, source }
+    }
+}
+
+/// Cargo's target folder of this workspace (`CARGO_TARGET_DIR` where set).
+#[must_use]
+pub fn target_folder() -> PathBuf {
+    let folder = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target")),
+        PathBuf::from,
+    );
+    folder.canonicalize().unwrap_or(folder)
+}
+
+/// Ports of 127.0.0.1 that were free a moment ago, all different.
+///
+/// # Errors
+/// [`ServerError::Io`] when the system has none.
+pub fn free_ports<const N: usize>() -> Result<[u16; N], ServerError> {
+    let mut listeners = Vec::with_capacity(N);
+    let mut ports = [0; N];
+    for port in &mut ports {
+        // All are held until the last is found, so that none is given twice.
+        let listener =
+            TcpListener::bind("127.0.0.1:0").map_err(ServerError::io("find a free port"))?;
+        *port = listener.local_addr().map_err(ServerError::io("find a free port"))?.port();
+        listeners.push(listener);
+    }
+    Ok(ports)
+}
+
+/// `NAME-PID-COUNT`: no two servers of this machine have the same.
+fn unique(name: &str) -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{name}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}

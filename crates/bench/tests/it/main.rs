@@ -1,0 +1,3 @@
+//! The private servers, started for real.
+
+mod servers;
