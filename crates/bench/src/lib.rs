@@ -4,3 +4,14 @@
 //! Nothing here knows the product's crates. What it sees, a stranger would see.
 
 pub mod servers;
+
+pub mod event;
+pub mod http;
+pub mod publish;
+pub mod token;
+
+pub mod receiver;
+pub mod signature;
+
+pub mod processes;
+pub mod websocket;
