@@ -141,6 +141,9 @@ impl From<StoreError> for ApiError {
             StoreError::LimitReached(limit) => Self::Conflict(format!(
                 "you have {limit} webhooks, as many as are allowed; delete one first"
             )),
+            StoreError::InvalidText(field) => {
+                Self::Invalid(vec![FieldError::new(field, "must not contain the character NUL")])
+            }
             StoreError::Unavailable(reason) => {
                 tracing::warn!("a request failed: the store is away: {reason}");
                 Self::Unavailable("the database")

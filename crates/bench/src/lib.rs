@@ -1,12 +1,17 @@
 //! Measures and breaks Studio Webhooks from outside: private servers, a receiver that records,
-//! publishers, and the bare loop that shows what the machine can do.
+//! a publisher that keeps a ledger, and the bare loop that shows what the machine can do.
 //!
 //! Nothing here knows the product's crates. What it sees, a stranger would see.
 
-pub mod arrivals;
-pub mod limit;
-pub mod product;
-pub mod load;
-pub mod report;
 pub mod servers;
-pub mod usage;
+
+pub mod event;
+pub mod http;
+pub mod publish;
+pub mod token;
+
+pub mod receiver;
+pub mod signature;
+
+pub mod processes;
+pub mod websocket;

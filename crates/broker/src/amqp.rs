@@ -4,6 +4,7 @@
 
 mod consumer;
 mod control;
+mod courier;
 mod declare;
 mod history;
 mod link;
@@ -12,9 +13,9 @@ mod publisher;
 mod settle;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::MAX_EVENT_BYTES;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use time::OffsetDateTime;
@@ -27,11 +28,11 @@ use crate::{
     HistoryReader, Outgoing, PublishError, Queue, Target,
 };
 
-/// What a message may have beyond its event: headers and the owner of a delivery task.
-const ENVELOPE: usize = 4 * 1024;
-
 /// Entries of the history, or signals, that wait for their reader.
-const WAITING: usize = 1_024;
+const WAITING: usize = 256;
+
+/// How long a close waits for what is being published.
+const LAST_PUBLISHES: Duration = Duration::from_secs(5);
 
 /// RabbitMQ.
 pub struct AmqpBroker {
@@ -46,8 +47,7 @@ impl AmqpBroker {
     /// When the URL is no `amqp://` or `amqps://` URL.
     pub async fn open(config: &BrokerConfig) -> Result<Self, BrokerError> {
         let link = Arc::new(Link::new(config)?);
-        let publisher = Arc::new(Publisher::new(link.clone(), config));
-        tokio::spawn(publisher::keep_connected(publisher.clone()));
+        let publisher = Publisher::start(link.clone(), config);
         Ok(Self { link, publisher })
     }
 }
@@ -55,31 +55,26 @@ impl AmqpBroker {
 #[async_trait]
 impl Broker for AmqpBroker {
     async fn publish(&self, target: Target, message: Outgoing) -> Result<(), PublishError> {
-        check_size(&message)?;
-        self.publisher.publish(&target, message).await
+        let mut results = self.publisher.publish(vec![(target, message)]).await;
+        results.pop().expect("one message has one result")
     }
 
     async fn publish_all(
         &self,
         messages: Vec<(Target, Outgoing)>,
     ) -> Vec<Result<(), PublishError>> {
-        let publishing = messages.into_iter().map(|(target, message)| async move {
-            check_size(&message)?;
-            self.publisher.publish(&target, message).await
-        });
-        // Joined, they are sent one after the other and confirmed together.
-        futures::future::join_all(publishing).await
+        self.publisher.publish(messages).await
     }
 
     fn consume(&self, queue: Queue, prefetch: u16) -> Consumer {
         let (sender, messages) = mpsc::channel(prefetch.max(1).into());
-        tokio::spawn(consumer::run(self.link.clone(), queue, prefetch, sender));
-        Consumer { messages }
+        consumer::start(self.link.clone(), queue, prefetch.max(1), sender);
+        Consumer { messages, closing: self.link.closing.clone() }
     }
 
     fn history(&self, since: Option<OffsetDateTime>) -> HistoryReader {
         let (sender, entries) = mpsc::channel(WAITING);
-        tokio::spawn(history::run(self.link.clone(), since, sender));
+        history::start(self.link.clone(), since, sender);
         HistoryReader { entries }
     }
 
@@ -90,41 +85,39 @@ impl Broker for AmqpBroker {
 
     fn control(&self) -> ControlReader {
         let (sender, signals) = mpsc::channel(WAITING);
-        tokio::spawn(control::run(self.link.clone(), sender));
+        control::start(self.link.clone(), sender);
         ControlReader { signals }
     }
 
     fn health(&self) -> Health {
-        match self.publisher.trouble().or_else(|| self.link.detached()) {
-            None => Health::Ready,
-            Some(reason) => Health::Away(reason),
-        }
+        let trouble: Vec<String> =
+            [self.publisher.trouble(), self.link.detached()].into_iter().flatten().collect();
+        if trouble.is_empty() { Health::Ready } else { Health::Away(trouble.join("; ")) }
     }
 
     async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
         let away = |e: lapin::Error| BrokerError::Unavailable(e.to_string());
-        let connection = self.link.connect().await.map_err(away)?;
-        let channel = connection.create_channel().await.map_err(away)?;
+        let channel = self.link.channel().await;
+        let channel = channel.map_err(|e| BrokerError::Unavailable(e.to_string()))?;
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let declared = channel
             .queue_declare(queue.to_string().into(), passive, FieldTable::default())
             .await
             .map_err(away)?;
         let depth = declared.message_count().into();
-        drop(connection.close(200, "OK".into()).await);
+        channel.close(200, "OK".into()).await.map_err(away)?;
         Ok(depth)
     }
 
     async fn close(&self) {
         self.link.close().await;
-        self.publisher.close();
+        self.publisher.close(LAST_PUBLISHES).await;
     }
 }
 
-fn check_size(message: &Outgoing) -> Result<(), PublishError> {
-    let size = message.body.len();
-    if size > MAX_EVENT_BYTES + ENVELOPE {
-        return Err(PublishError::TooLarge(size));
+impl Drop for AmqpBroker {
+    /// Without a close, readers and connections must not outlive their broker.
+    fn drop(&mut self) {
+        self.link.closing.cancel();
     }
-    Ok(())
 }

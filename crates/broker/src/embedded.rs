@@ -135,7 +135,7 @@ impl Broker for EmbeddedBroker {
             self.closing.clone(),
         );
         self.tasks.spawn(run);
-        Consumer { messages }
+        Consumer { messages, closing: self.closing.clone() }
     }
 
     fn history(&self, since: Option<OffsetDateTime>) -> HistoryReader {

@@ -90,12 +90,15 @@ pub trait Broker: Send + Sync + 'static {
 /// broker is closed or the consumer dropped; what is unacknowledged then goes back.
 pub struct Consumer {
     pub(crate) messages: tokio::sync::mpsc::Receiver<Incoming>,
+    /// After the close nothing can be settled any more, so nothing more is given out.
+    pub(crate) closing: tokio_util::sync::CancellationToken,
 }
 
 impl Consumer {
     /// The next message; `None` once the broker was closed. Away, the broker is waited for.
     pub async fn next(&mut self) -> Option<Incoming> {
-        self.messages.recv().await
+        let message = self.messages.recv().await?;
+        (!self.closing.is_cancelled()).then_some(message)
     }
 }
 

@@ -1,8 +1,19 @@
 //! What travels: messages out, messages in, and how those are settled.
 
 use bytes::Bytes;
-use domain::{Event, Origin, Rejection, UserId, WebhookId};
+use domain::{Event, MAX_EVENT_BYTES, Origin, Rejection, UserId, WebhookId};
 use serde::{Deserialize, Serialize};
+
+use crate::PublishError;
+
+/// What a body may have beyond its event: the owner of a delivery task.
+const ENVELOPE: usize = 4 * 1024;
+
+/// Bytes of a short text of AMQP, at most.
+const SHORT: usize = 255;
+
+/// Bytes of all headers of a message, at most: they travel in one frame.
+const HEADERS: usize = 64 * 1024;
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +75,22 @@ impl Outgoing {
             Self { message_id: Some(event.id.to_string()), ..Self::json(event.to_message()) };
         let trace = event.traceparent.as_ref().map(|text| ("traceparent", text.to_string()));
         message.with_headers(trace)
+    }
+
+    /// What every broker refuses, before it is sent: AMQP ends the connection over some of it.
+    pub(crate) fn check(&self) -> Result<(), PublishError> {
+        let size = self.body.len();
+        if size > MAX_EVENT_BYTES + ENVELOPE {
+            return Err(PublishError::TooLarge(size));
+        }
+        let names = self.headers.iter().map(|(name, _)| name).chain(&self.message_id);
+        let headers: usize = self.headers.iter().map(|(name, text)| name.len() + text.len()).sum();
+        if names.into_iter().any(|text| text.len() > SHORT) || headers > HEADERS {
+            let reason = "the message id or a header's name is over 255 bytes, or all headers \
+                          together are over 64 KiB";
+            return Err(PublishError::Refused(reason.to_owned()));
+        }
+        Ok(())
     }
 
     /// The same with these headers added.

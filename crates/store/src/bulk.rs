@@ -19,6 +19,9 @@ pub(crate) enum Column {
     Bytes(Vec<Vec<u8>>),
 }
 
+/// Rows of one statement on SQLite, at most.
+const CHUNK: usize = 250;
+
 /// A column of an insertion.
 pub(crate) struct Field {
     name: &'static str,
@@ -34,6 +37,17 @@ pub(crate) fn field(name: &'static str, values: Column) -> Field {
 /// A column in which an empty text or a -1 stands for null.
 pub(crate) fn nullable(name: &'static str, values: Column) -> Field {
     Field { name, nullable: true, values }
+}
+
+impl Field {
+    /// What is stored of `given`.
+    fn chosen(&self, given: &str) -> String {
+        match (self.nullable, &self.values) {
+            (false, _) => given.to_owned(),
+            (true, Column::Text(_)) => format!("NULLIF({given}, '')"),
+            (true, _) => format!("NULLIF({given}, -1)"),
+        }
+    }
 }
 
 impl Column {
@@ -72,10 +86,6 @@ impl Column {
             Self::Bytes(_) => "bytea",
         }
     }
-
-    fn null_word(&self) -> &'static str {
-        if matches!(self, Self::Text(_)) { "''" } else { "-1" }
-    }
 }
 
 /// `INSERT INTO table (fields) … conflict`; every field has the same number of values.
@@ -84,28 +94,23 @@ pub(crate) fn insert(
     table: &str,
     fields: Vec<Field>,
     conflict: &str,
-) -> Statement {
+) -> Vec<Statement> {
     let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
     let head = format!("INSERT INTO {table} ({})", names.join(", "));
     if backend == DatabaseBackend::Postgres {
-        return from_arrays(&head, fields, conflict);
+        return vec![from_arrays(&head, fields, conflict)];
     }
     from_rows(backend, &head, fields, conflict)
 }
 
 fn from_arrays(head: &str, fields: Vec<Field>, conflict: &str) -> Statement {
     let numbered = || fields.iter().enumerate().map(|(i, field)| (i + 1, field));
-    let chosen: Vec<String> = numbered()
-        .map(|(i, field)| match field.nullable {
-            true => format!("NULLIF(c{i}, {})", field.values.null_word()),
-            false => format!("c{i}"),
-        })
-        .collect();
+    let chosen: Vec<String> = numbered().map(|(i, field)| field.chosen(&format!("c{i}"))).collect();
     let arrays: Vec<String> =
         numbered().map(|(i, field)| format!("${i}::{}[]", field.values.sql_type())).collect();
     let aliases: Vec<String> = numbered().map(|(i, _)| format!("c{i}")).collect();
     let sql = format!(
-        "{head} SELECT {} FROM UNNEST({}) AS rows({}) {conflict}",
+        "{head} SELECT {} FROM UNNEST({}) AS given({}) {conflict}",
         chosen.join(", "),
         arrays.join(", "),
         aliases.join(", ")
@@ -119,22 +124,36 @@ fn from_rows(
     head: &str,
     fields: Vec<Field>,
     conflict: &str,
-) -> Statement {
-    let row: Vec<String> = fields
-        .iter()
-        .map(|field| match field.nullable {
-            true => format!("NULLIF(?, {})", field.values.null_word()),
-            false => "?".to_owned(),
-        })
-        .collect();
+) -> Vec<Statement> {
+    let row: Vec<String> = fields.iter().map(|field| field.chosen("?")).collect();
     let row = format!("({})", row.join(", "));
     let mut columns: Vec<_> =
         fields.into_iter().map(|field| field.values.list().into_iter()).collect();
-    let count = columns.first().map_or(0, ExactSizeIterator::len);
-    let sql = format!("{head} VALUES {} {conflict}", vec![row; count].join(", "));
-    let mut values = Vec::with_capacity(count * columns.len());
-    for _ in 0..count {
-        values.extend(columns.iter_mut().filter_map(Iterator::next));
+    let mut left = columns.first().map_or(0, ExactSizeIterator::len);
+    let mut statements = Vec::with_capacity(left.div_ceil(CHUNK));
+    while left > 0 {
+        let count = left.min(CHUNK);
+        left -= count;
+        let mut values = Vec::with_capacity(count * columns.len());
+        for _ in 0..count {
+            values.extend(columns.iter_mut().filter_map(Iterator::next));
+        }
+        let sql = format!("{head} VALUES {} {conflict}", vec![row.as_str(); count].join(", "));
+        statements.push(Statement::from_sql_and_values(backend, sql, values));
     }
-    Statement::from_sql_and_values(backend, sql, values)
+    statements
+}
+
+/// What follows a column that is one of `ids`, and its values; `first` is the number of its first
+/// parameter.
+pub(crate) fn among(
+    backend: DatabaseBackend,
+    ids: Vec<Uuid>,
+    first: usize,
+) -> (String, Vec<Value>) {
+    if backend == DatabaseBackend::Postgres {
+        return (format!("= ANY(${first})"), vec![Column::Uuid(ids).array()]);
+    }
+    let marks: Vec<String> = (first..first + ids.len()).map(|i| format!("${i}")).collect();
+    (format!("IN ({})", marks.join(", ")), Column::Uuid(ids).list())
 }

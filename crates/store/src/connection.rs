@@ -1,83 +1,46 @@
-//! Opening, checking and closing.
+//! Opening and closing. On SQLite one connection writes and a few read: writers wait in a queue
+//! of ours, which is fair, instead of SQLite's lock, which is not.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, Statement,
-    TransactionTrait,
-};
-use sea_orm_migration::MigratorTrait;
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection};
 
 use crate::keyring::Keyring;
-use crate::migration::Migrator;
+use crate::patience::Patient;
 use crate::{DatabaseConfig, SecretsConfig, Store, StoreError};
 
-/// How long a connection, and a statement, is waited for.
+/// How long a connection, a lock and a statement are waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The advisory lock that a migration holds on PostgreSQL: `studio` in ASCII.
-const MIGRATION_LOCK: i64 = 0x73_74_75_64_69_6f;
+/// A connection that rested this long is tried before it is used: the server may have restarted.
+const RESTED: Duration = Duration::from_secs(1);
+
+const EXPECTED: &str = "expected sqlite://PATH or postgres://user:password@host/name";
 
 impl Store {
-    /// Opens the database. A SQLite file is made where there is none; PostgreSQL is connected to
-    /// when it is first needed, for it may be away when a service starts.
+    /// Opens the database. A SQLite file is made where there is none, with its folder; PostgreSQL
+    /// is connected to when it is first needed, for it may be away when a service starts.
     ///
     /// # Errors
-    /// [`StoreError::Config`] when a setting is wrong, or the file cannot be used.
+    /// [`StoreError::Config`] when a setting is wrong or the file cannot be used.
     pub async fn open(
         database: &DatabaseConfig,
         secrets: &SecretsConfig,
     ) -> Result<Self, StoreError> {
         let keyring = Arc::new(Keyring::new(secrets)?);
-        let options = options(database)?;
-        let db = Database::connect(options).await.map_err(|e| wrong_url(&e.to_string()))?;
-        Ok(Self { db, keyring })
-    }
-
-    /// Brings the database up to date; gives back how many migrations were applied. Several at
-    /// once are fine: one does the work.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] while the database is away.
-    pub async fn migrate(&self) -> Result<usize, StoreError> {
-        let pending = Migrator::get_pending_migrations(&self.db).await?.len();
-        if pending == 0 {
-            return Ok(0);
-        }
-        if self.backend() != DatabaseBackend::Postgres {
-            Migrator::up(&self.db, None).await?;
-            return Ok(pending);
-        }
-        // The lock lives as long as its transaction, whatever becomes of this process.
-        let lock = self.db.begin().await?;
-        let statement = Statement::from_sql_and_values(
-            DatabaseBackend::Postgres,
-            "SELECT pg_advisory_xact_lock($1)",
-            [MIGRATION_LOCK.into()],
-        );
-        lock.execute_raw(statement).await?;
-        let pending = Migrator::get_pending_migrations(&self.db).await?.len();
-        Migrator::up(&self.db, None).await?;
-        lock.commit().await?;
-        Ok(pending)
-    }
-
-    /// Whether the database is up to date.
-    ///
-    /// # Errors
-    /// [`StoreError::Config`] when it is not, with the command that helps;
-    /// [`StoreError::Unavailable`] while it is away.
-    pub async fn check_schema(&self) -> Result<(), StoreError> {
-        self.ping().await?;
-        let pending = Migrator::get_pending_migrations(&self.db).await?.len();
-        if pending == 0 {
-            return Ok(());
-        }
-        let message =
-            format!("the database lacks {pending} migration(s); run `studio-webhooks migrate`");
-        Err(StoreError::Config { key: "database.url", message })
+        let url = database.url.as_str();
+        let (writer, reader) = if let Some(path) = url.strip_prefix("sqlite:") {
+            sqlite(path.strip_prefix("//").unwrap_or(path), database.max_connections).await?
+        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            let both = connect(postgres(database)).await?;
+            (both.clone(), both)
+        } else {
+            return Err(wrong_url(EXPECTED));
+        };
+        Ok(Self { writer: Patient::new(writer), reader: Patient::new(reader), keyring })
     }
 
     /// Whether the database answers.
@@ -85,77 +48,81 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.db.execute_unprepared("SELECT 1").await?;
+        self.reader.execute_unprepared("SELECT 1").await?;
         Ok(())
     }
 
     /// Closes the connections.
     pub async fn close(self) {
-        if let Err(error) = self.db.close().await {
-            tracing::warn!("the database was not closed cleanly: {error}");
+        for connection in [self.reader, self.writer] {
+            if let Err(error) = connection.close().await {
+                tracing::warn!("the database was not closed cleanly: {error}");
+            }
         }
     }
 
     pub(crate) fn backend(&self) -> DatabaseBackend {
-        self.db.get_database_backend()
-    }
-
-    /// A transaction that writes. SQLite takes its one write lock at the start, so that two
-    /// that read first cannot both want to write.
-    pub(crate) async fn begin(&self) -> Result<sea_orm::DatabaseTransaction, StoreError> {
-        Ok(self.db.begin().await?)
-    }
-
-    pub(crate) fn connection(&self) -> &DatabaseConnection {
-        &self.db
+        self.writer.get_database_backend()
     }
 }
 
-fn options(database: &DatabaseConfig) -> Result<ConnectOptions, StoreError> {
-    let url = database.url.as_str();
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        return sqlite(path.trim_start_matches("//"));
-    }
-    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err(wrong_url("expected sqlite://PATH or postgres://user:password@host/name"));
-    }
-    let mut options = ConnectOptions::new(url);
+async fn connect(options: ConnectOptions) -> Result<DatabaseConnection, StoreError> {
+    Database::connect(options).await.map_err(|e| wrong_url(&e.to_string()))
+}
+
+fn postgres(database: &DatabaseConfig) -> ConnectOptions {
+    let mut options = ConnectOptions::new(database.url.as_str());
     options
-        .max_connections(database.max_connections.max(2))
+        .max_connections(database.max_connections.max(1))
         .connect_lazy(true)
         .acquire_timeout(PATIENCE)
-        .connect_timeout(PATIENCE)
         .statement_timeout(PATIENCE)
-        // A ping before each use would double the round trips; a broken connection shows itself.
+        // A ping before each use would double the round trips.
         .test_before_acquire(false)
+        .test_before_acquire_if_idle_for(RESTED)
+        .record_stmt_in_spans(false)
         .sqlx_logging(false);
-    Ok(options)
+    options
 }
 
-fn sqlite(path: &str) -> Result<ConnectOptions, StoreError> {
-    if path.is_empty() || path.contains(":memory:") {
-        return Err(wrong_url("expected sqlite://PATH with the path of a file"));
+async fn sqlite(
+    path: &str,
+    readers: u32,
+) -> Result<(DatabaseConnection, DatabaseConnection), StoreError> {
+    let path = path.strip_suffix("?mode=rwc").unwrap_or(path);
+    if path.is_empty() || path.contains(['?', '#', '%']) || path.contains(":memory:") {
+        return Err(wrong_url("expected sqlite://PATH, the path of a file without `?`, `#`, `%`"));
     }
     if let Some(folder) = Path::new(path).parent() {
         std::fs::create_dir_all(folder)
             .map_err(|e| wrong_url(&format!("the folder of {path:?} cannot be made: {e}")))?;
     }
-    let mut options = ConnectOptions::new(format!("sqlite://{path}?mode=rwc"));
+    let mut options = ConnectOptions::new(format!("sqlite://{path}"));
     options
-        .max_connections(4)
         .acquire_timeout(PATIENCE)
         .test_before_acquire(false)
-        .sqlx_logging(false)
-        .map_sqlx_sqlite_opts(|sqlite| {
-            sqlite
-                .journal_mode(sea_orm::sqlx::sqlite::SqliteJournalMode::Wal)
-                .synchronous(sea_orm::sqlx::sqlite::SqliteSynchronous::Full)
-                .busy_timeout(PATIENCE)
-                .foreign_keys(false)
-        });
-    Ok(options)
+        .record_stmt_in_spans(false)
+        .sqlx_logging(false);
+    let mut writing = options.clone();
+    writing.max_connections(1).map_sqlx_sqlite_opts(durable);
+    let mut reading = options;
+    reading
+        .max_connections(readers.clamp(1, 4))
+        .connect_lazy(true)
+        .map_sqlx_sqlite_opts(|sqlite| durable(sqlite).pragma("query_only", "1"));
+    // The writer first: it makes the file and switches it to WAL.
+    Ok((connect(writing).await?, connect(reading).await?))
 }
 
-fn wrong_url(message: &str) -> StoreError {
+fn durable(sqlite: SqliteConnectOptions) -> SqliteConnectOptions {
+    sqlite
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(PATIENCE)
+        .foreign_keys(false)
+}
+
+pub(crate) fn wrong_url(message: &str) -> StoreError {
     StoreError::Config { key: "database.url", message: message.to_owned() }
 }

@@ -21,3 +21,8 @@ pub(crate) fn now() -> OffsetDateTime {
     now.replace_nanosecond(now.nanosecond() / 1_000 * 1_000)
         .expect("fewer nanoseconds are still a nanosecond")
 }
+
+/// The day of a stored time: days since 1970, UTC.
+pub(crate) fn day_of(micros: i64) -> i32 {
+    i32::try_from(micros.div_euclid(86_400_000_000)).unwrap_or(i32::MAX)
+}

@@ -3,6 +3,8 @@
 //! A sealed value is: length of the key's id (1 byte), the id, the nonce (12 bytes), the
 //! ciphertext with its tag.
 
+use std::collections::HashSet;
+
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, Key, KeyInit, Nonce};
 use base64::Engine;
@@ -44,9 +46,13 @@ impl Keyring {
         if config.keys.is_empty() {
             return Err(wrong_key("expected at least one key, written id:base64 of 32 bytes"));
         }
-        let keys: Vec<_> =
+        let keys: Vec<(String, Aes256Gcm)> =
             config.keys.iter().map(|text| read_key(text)).collect::<Result<_, _>>()?;
-        Ok(Self { keys })
+        let mut ids = HashSet::new();
+        match keys.iter().find(|(id, _)| !ids.insert(id)) {
+            Some((id, _)) => Err(wrong_key(&format!("key {id:?} stands twice"))),
+            None => Ok(Self { keys }),
+        }
     }
 
     pub(crate) fn seal(&self, place: Place, plain: &[u8]) -> Vec<u8> {
@@ -95,7 +101,7 @@ fn wrong_key(message: &str) -> StoreError {
 }
 
 fn corrupt(message: &str) -> StoreError {
-    StoreError::Corrupt { what: "secret", message: message.to_owned() }
+    StoreError::corrupt("secret", message)
 }
 
 #[cfg(test)]
@@ -132,8 +138,10 @@ mod tests {
 
     #[test]
     fn wrong_keys_are_named_by_their_setting() {
-        for keys in [vec![], vec!["nokey".to_owned()], vec!["k:AAAA".into()], vec![":AAAA".into()]]
-        {
+        let good = format!("k:{}", STANDARD.encode([1; 32]));
+        let twice = [good.as_str(), &good].join(",");
+        for wrong in ["", "nokey", "k:AAAA", ":AAAA", &twice] {
+            let keys = wrong.split(',').filter(|key| !key.is_empty()).map(str::to_owned).collect();
             let error = Keyring::new(&SecretsConfig { keys }).unwrap_err();
             assert!(error.to_string().starts_with("secrets.keys: "), "{error}");
         }

@@ -19,19 +19,21 @@ impl Store {
         holder: &str,
         length: Duration,
     ) -> Result<bool, StoreError> {
-        let (start, end) = (to_micros(now()), to_micros(now() + length));
-        let marks = match self.backend() {
-            DatabaseBackend::Postgres => ["$1", "$2", "$3", "$4"],
-            _ => ["?1", "?2", "?3", "?4"],
+        // Holders are on different machines: the database's clock counts, where it has one.
+        let clock = match self.backend() {
+            DatabaseBackend::Postgres => {
+                "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)".to_owned()
+            }
+            _ => to_micros(now()).to_string(),
         };
-        let [a, b, c, d] = marks;
         let sql = format!(
-            "INSERT INTO leases (name, holder, until) VALUES ({a}, {b}, {c}) \
+            "INSERT INTO leases (name, holder, until) VALUES ($1, $2, {clock} + $3) \
              ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until \
-             WHERE leases.holder = excluded.holder OR leases.until <= {d}"
+             WHERE leases.holder = excluded.holder OR leases.until <= {clock}"
         );
-        let values = [name.into(), holder.into(), end.into(), start.into()];
+        let length = i64::try_from(length.as_micros()).unwrap_or(i64::MAX / 2);
+        let values = [name.into(), holder.into(), length.into()];
         let statement = Statement::from_sql_and_values(self.backend(), sql, values);
-        Ok(self.connection().execute_raw(statement).await?.rows_affected() == 1)
+        Ok(self.writer.execute_raw(statement).await?.rows_affected() == 1)
     }
 }

@@ -1,20 +1,32 @@
 //! The store: webhooks, deliveries and attempts in PostgreSQL or SQLite, by the same code and
 //! with the same tests (`tests/it`). Nothing above knows which of the two it is.
 
-mod bulk;
 mod config;
-mod connection;
-mod entity;
 mod error;
+mod model;
+
+mod connection;
+mod patience;
+mod schema;
+
+mod entity;
 mod instant;
 mod keyring;
+mod migration;
+
+mod webhook_row;
+mod webhooks;
+
+mod statistics;
+
+mod bulk;
+mod outcome_columns;
+mod recording;
+
+mod counting;
 mod lease;
 mod logs;
-mod migration;
-mod model;
-mod recording;
 mod sweep;
-mod webhooks;
 
 use std::sync::Arc;
 
@@ -30,6 +42,8 @@ pub use model::{
 /// Everything that is kept. Cloning shares the connections.
 #[derive(Clone, Debug)]
 pub struct Store {
-    db: DatabaseConnection,
+    /// For all that writes; on PostgreSQL the same as `reader`.
+    writer: patience::Patient<DatabaseConnection>,
+    reader: patience::Patient<DatabaseConnection>,
     keyring: Arc<keyring::Keyring>,
 }

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use domain::{Cause, DeliveryId, DeliveryStatus, EventId, UserId, WebhookId};
 use sea_orm::{
-    ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
+use uuid::Uuid;
 
+use crate::counting::count_up_to;
 use crate::entity::{attempt, delivery, event, webhook};
 use crate::instant::{from_micros, to_micros};
 use crate::{
@@ -14,6 +16,9 @@ use crate::{
 
 /// Rows are counted up to here.
 const COUNTED: u64 = 10_000;
+
+/// Deliveries shown with their event, at most.
+const SHOWN: u64 = 1_000;
 
 impl Store {
     /// The deliveries of the user's webhook that pass `filter`, newest first.
@@ -30,16 +35,16 @@ impl Store {
         self.check_owner(user, id).await?;
         let found = filtered(id, filter);
         // One more than counts, to see that there are more.
-        let counted = found.clone().limit(COUNTED + 1).count(self.connection()).await?;
+        let counted = count_up_to(&self.reader, found.clone(), COUNTED + 1).await?;
         let rows = found
             .order_by_desc(delivery::Column::TriggeredAt)
             .order_by_desc(delivery::Column::Id)
-            .offset(page.page.saturating_sub(1).saturating_mul(page.limit))
-            .limit(page.limit)
-            .all(self.connection())
+            .offset(page.offset())
+            .limit(page.rows())
+            .all(&self.reader)
             .await?;
         let items = self.with_events(rows).await?;
-        Ok(Page { items, total: counted.min(COUNTED), total_capped: counted > COUNTED })
+        Ok(Page { items, total: Ord::min(counted, COUNTED), total_capped: counted > COUNTED })
     }
 
     /// One delivery of the user's webhook, with its event and its attempts, the first first.
@@ -55,23 +60,24 @@ impl Store {
         self.check_owner(user, webhook).await?;
         let row = delivery::Entity::find_by_id(id.as_uuid())
             .filter(delivery::Column::WebhookId.eq(webhook.as_uuid()))
-            .one(self.connection())
+            .one(&self.reader)
             .await?
             .ok_or(StoreError::NotFound)?;
         let event = event::Entity::find_by_id(row.event_key)
-            .one(self.connection())
+            .one(&self.reader)
             .await?
             .ok_or(StoreError::NotFound)?;
         let attempts = attempt::Entity::find()
             .filter(attempt::Column::DeliveryId.eq(row.id))
             .order_by_asc(attempt::Column::Number)
-            .all(self.connection())
+            .all(&self.reader)
             .await?;
         let attempts = attempts.into_iter().map(attempt_of).collect::<Result<_, _>>()?;
         Ok((delivery_of(row, &event.event_id)?, event_of(event)?, attempts))
     }
 
-    /// One event of the user and the deliveries that it caused.
+    /// One event of the user and its deliveries to webhooks that still exist, with those asked
+    /// for by hand; the oldest first, at most 1,000.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] for an unknown event and another user's.
@@ -82,21 +88,15 @@ impl Store {
     ) -> Result<(EventRow, Vec<DeliveryRow>), StoreError> {
         let key = domain::EventKey::of(user, id);
         let event = event::Entity::find_by_id(key.0)
-            .one(self.connection())
+            .one(&self.reader)
             .await?
             .ok_or(StoreError::NotFound)?;
-        // Ids of deliveries are derived, so that no index by event is needed.
-        let webhooks = webhook::Entity::find()
-            .filter(webhook::Column::UserId.eq(user.as_str()))
-            .all(self.connection())
-            .await?;
-        let derived = webhooks.iter().map(|webhook| {
-            DeliveryId::derive(user, id, WebhookId::from_uuid(webhook.id), "").as_uuid()
-        });
         let rows = delivery::Entity::find()
-            .filter(delivery::Column::Id.is_in(derived))
+            .filter(self.caused_by(user, id, key.0).await?)
             .order_by_asc(delivery::Column::TriggeredAt)
-            .all(self.connection())
+            .order_by_asc(delivery::Column::Id)
+            .limit(SHOWN)
+            .all(&self.reader)
             .await?;
         let rows = rows
             .into_iter()
@@ -105,12 +105,37 @@ impl Store {
         Ok((event_of(event)?, rows))
     }
 
+    /// Deliveries of an event. What publishing it caused has derived ids, one for each webhook,
+    /// and needs no index; what was asked for by hand is rare and has a partial one.
+    async fn caused_by(
+        &self,
+        user: &UserId,
+        id: &EventId,
+        key: Uuid,
+    ) -> Result<Condition, StoreError> {
+        let webhooks: Vec<Uuid> = webhook::Entity::find()
+            .select_only()
+            .column(webhook::Column::Id)
+            .filter(webhook::Column::UserId.eq(user.as_str()))
+            .into_tuple()
+            .all(&self.reader)
+            .await?;
+        let derived = webhooks.into_iter().map(|webhook| {
+            DeliveryId::derive(user, id, WebhookId::from_uuid(webhook), "").as_uuid()
+        });
+        let by_hand = delivery::by_hand().and(delivery::Column::EventKey.eq(key));
+        Ok(Condition::any().add(delivery::Column::Id.is_in(derived)).add(by_hand))
+    }
+
     async fn check_owner(&self, user: &UserId, id: WebhookId) -> Result<(), StoreError> {
         let found = webhook::Entity::find_by_id(id.as_uuid())
             .filter(webhook::Column::UserId.eq(user.as_str()))
-            .count(self.connection())
+            .select_only()
+            .column(webhook::Column::Id)
+            .into_tuple::<Uuid>()
+            .one(&self.reader)
             .await?;
-        if found == 1 { Ok(()) } else { Err(StoreError::NotFound) }
+        found.map(drop).ok_or(StoreError::NotFound)
     }
 
     /// The rows with the ids of their events, in two queries instead of a join over payloads.
@@ -119,13 +144,13 @@ impl Store {
         rows: Vec<delivery::Model>,
     ) -> Result<Vec<DeliveryRow>, StoreError> {
         let keys = rows.iter().map(|row| row.event_key);
-        let ids: Vec<(uuid::Uuid, String)> = event::Entity::find()
+        let ids: Vec<(Uuid, String)> = event::Entity::find()
             .select_only()
             .column(event::Column::Key)
             .column(event::Column::EventId)
             .filter(event::Column::Key.is_in(keys))
             .into_tuple()
-            .all(self.connection())
+            .all(&self.reader)
             .await?;
         let ids: std::collections::HashMap<_, _> = ids.into_iter().collect();
         rows.into_iter()
@@ -139,6 +164,9 @@ fn filtered(id: WebhookId, filter: &DeliveryFilter) -> Select<delivery::Entity> 
     let mut found = delivery::Entity::find().filter(delivery::Column::WebhookId.eq(id.as_uuid()));
     if let Some(status) = filter.status {
         found = found.filter(delivery::Column::Status.eq(status as i16));
+        if status != DeliveryStatus::Success {
+            found = found.filter(delivery::undelivered());
+        }
     }
     if let Some(kind) = filter.event {
         found = found.filter(delivery::Column::EventKind.eq(kind.as_str()));

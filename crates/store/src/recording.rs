@@ -3,60 +3,62 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use domain::{AttemptReport, Cause, DeliveryId, DeliveryStatus};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, QueryResult, Statement};
+use domain::{Cause, DeliveryId, DeliveryStatus};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Statement};
 use uuid::Uuid;
 
-use crate::bulk::{self, Column, field, nullable};
-use crate::instant::{from_micros, now, to_micros};
+use crate::bulk::{self, Column, Field, field};
+use crate::error::is_conflict;
+use crate::instant::{day_of, from_micros};
+use crate::outcome_columns::{attempts, deliveries, events, triggered_at};
+use crate::patience::Patient;
 use crate::{DeliveryProgress, Outcome, Store, StoreError};
 
-/// Rows of one statement, at most.
-const CHUNK: usize = 500;
+/// Ids of one query, at most.
+const CHUNK: usize = 1_000;
 
-/// Microseconds of a day.
-const DAY: i64 = 86_400_000_000;
-
-/// What an attempt may change: a delivery that has not ended and has fewer attempts.
-const AFTER_ATTEMPT: &str = "ON CONFLICT (id) DO UPDATE SET \
-     status = excluded.status, attempts = excluded.attempts, \
-     status_code = excluded.status_code, error = excluded.error, \
-     response_time_ms = excluded.response_time_ms, next_attempt_at = excluded.next_attempt_at, \
-     triggered_at = CASE WHEN deliveries.attempts = 0 THEN excluded.triggered_at \
-                         ELSE deliveries.triggered_at END \
-     WHERE deliveries.status < 2 AND deliveries.attempts < excluded.attempts \
-     RETURNING id";
-
-/// What a deferral or a cancellation may change: where a delivery that has not ended stands.
-const WITHOUT_ATTEMPT: &str = "ON CONFLICT (id) DO UPDATE SET \
-     status = excluded.status, next_attempt_at = excluded.next_attempt_at \
-     WHERE deliveries.status < 2 AND deliveries.attempts <= excluded.attempts \
+/// What an outcome may change: a delivery that has not ended. An attempt (it has a response time)
+/// must be a later one than those recorded; a deferral or a cancellation leaves their result.
+const MOVE_FORWARD: &str = "ON CONFLICT (id) DO UPDATE SET \
+     status = excluded.status, \
+     next_attempt_at = excluded.next_attempt_at, \
+     attempts = CASE WHEN excluded.response_time_ms IS NULL \
+         THEN deliveries.attempts ELSE excluded.attempts END, \
+     status_code = CASE WHEN excluded.response_time_ms IS NULL \
+         THEN deliveries.status_code ELSE excluded.status_code END, \
+     error = CASE WHEN excluded.response_time_ms IS NULL \
+         THEN deliveries.error ELSE excluded.error END, \
+     response_time_ms = COALESCE(excluded.response_time_ms, deliveries.response_time_ms), \
+     triggered_at = CASE WHEN excluded.response_time_ms IS NULL OR deliveries.attempts > 0 \
+         THEN deliveries.triggered_at ELSE excluded.triggered_at END \
+     WHERE deliveries.status < 2 AND (deliveries.attempts < excluded.attempts \
+         OR (excluded.response_time_ms IS NULL AND deliveries.attempts = excluded.attempts)) \
      RETURNING id";
 
 const ADD_TO_DAY: &str = "ON CONFLICT (webhook_id, day) DO UPDATE SET \
      succeeded = webhook_days.succeeded + excluded.succeeded, \
      failed = webhook_days.failed + excluded.failed, \
      last_triggered_at = CASE WHEN excluded.last_triggered_at > webhook_days.last_triggered_at \
-                              THEN excluded.last_triggered_at \
-                              ELSE webhook_days.last_triggered_at END";
+         THEN excluded.last_triggered_at ELSE webhook_days.last_triggered_at END";
+
+type Transaction = Patient<DatabaseTransaction>;
 
 impl Store {
     /// Records `outcomes` in one transaction: the events, the deliveries, the attempts, the
-    /// statistics. The same outcomes again change nothing.
+    /// statistics. The same outcomes again change nothing, and what a delivery has come to since
+    /// is not undone: a late outcome is left out, with its attempt.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] while the database is away: nothing, or everything, was
     /// recorded; record the same again.
     pub async fn record(&self, outcomes: &[Outcome]) -> Result<(), StoreError> {
-        for chunk in outcomes.chunks(CHUNK) {
-            let transaction = self.begin().await?;
-            self.record_events(&transaction, chunk).await?;
-            for round in rounds(chunk) {
-                self.record_round(&transaction, &round).await?;
-            }
-            transaction.commit().await?;
+        if outcomes.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        match self.try_record(outcomes).await {
+            Err(error) if is_conflict(&error) => Ok(self.try_record(outcomes).await?),
+            other => Ok(other?),
+        }
     }
 
     /// How far these deliveries have come; those that are not recorded are left out.
@@ -69,123 +71,70 @@ impl Store {
     ) -> Result<HashMap<DeliveryId, DeliveryProgress>, StoreError> {
         let mut found = HashMap::with_capacity(ids.len());
         for chunk in ids.chunks(CHUNK) {
-            let rows = self.connection().query_all_raw(self.progress_query(chunk)).await?;
-            for row in rows {
-                let id: Uuid = row.try_get("", "id")?;
-                found.insert(DeliveryId::from_uuid(id), progress_of(&row)?);
+            let uuids = chunk.iter().map(DeliveryId::as_uuid).collect();
+            let (among, values) = bulk::among(self.backend(), uuids, 1);
+            let sql = format!(
+                "SELECT id, status, attempts, next_attempt_at FROM deliveries WHERE id {among}"
+            );
+            let statement = Statement::from_sql_and_values(self.backend(), sql, values);
+            for row in self.reader.query_all_raw(statement).await? {
+                found.insert(DeliveryId::from_uuid(row.try_get("", "id")?), progress_of(&row)?);
             }
         }
         Ok(found)
     }
 
-    fn progress_query(&self, ids: &[DeliveryId]) -> Statement {
-        let mark = |i: usize| match self.backend() {
-            sea_orm::DatabaseBackend::Postgres => format!("${}", i + 1),
-            _ => "?".to_owned(),
-        };
-        let marks: Vec<String> = (0..ids.len()).map(mark).collect();
-        let sql = format!(
-            "SELECT id, status, attempts, next_attempt_at FROM deliveries WHERE id IN ({})",
-            marks.join(", ")
-        );
-        Statement::from_sql_and_values(
-            self.backend(),
-            sql,
-            ids.iter().map(|id| id.as_uuid().into()),
-        )
-    }
-
-    async fn record_events(
-        &self,
-        transaction: &DatabaseTransaction,
-        outcomes: &[Outcome],
-    ) -> Result<(), StoreError> {
-        // Sorted, here and below, so that two dispatchers lock rows in one order.
-        let events: BTreeMap<Uuid, _> =
-            outcomes.iter().map(|o| (o.event.key().0, &o.event)).collect();
-        let created_at = to_micros(now());
-        let all = || events.values();
-        let fields = vec![
-            field("key", Column::Uuid(events.keys().copied().collect())),
-            field("user_id", Column::Text(all().map(|e| e.user.to_string()).collect())),
-            field("event_id", Column::Text(all().map(|e| e.id.to_string()).collect())),
-            field("kind", Column::Text(all().map(|e| e.kind.to_string()).collect())),
-            field("created_at", Column::BigInt(vec![created_at; events.len()])),
-            field("payload", Column::Bytes(all().map(|e| e.payload.to_vec()).collect())),
-        ];
+    async fn try_record(&self, outcomes: &[Outcome]) -> Result<(), DbErr> {
+        let transaction = self.writer.begin().await?;
         let conflict = "ON CONFLICT (key) DO NOTHING";
-        let statement = bulk::insert(self.backend(), "events", fields, conflict);
-        transaction.execute_raw(statement).await?;
-        Ok(())
-    }
-
-    /// Records outcomes of different deliveries.
-    async fn record_round(
-        &self,
-        transaction: &DatabaseTransaction,
-        outcomes: &[&Outcome],
-    ) -> Result<(), StoreError> {
-        let (attempted, others): (Vec<&Outcome>, Vec<&Outcome>) =
-            outcomes.iter().partition(|outcome| outcome.report.is_some());
-        let mut moved = HashSet::new();
-        for (part, conflict) in [(&attempted, AFTER_ATTEMPT), (&others, WITHOUT_ATTEMPT)] {
-            if part.is_empty() {
-                continue;
-            }
-            let statement =
-                bulk::insert(self.backend(), "deliveries", delivery_fields(part), conflict);
-            for row in transaction.query_all_raw(statement).await? {
-                moved.insert(row.try_get::<Uuid>("", "id")?);
-            }
+        insert(&transaction, "events", events(outcomes), conflict).await?;
+        let made = move_deliveries(&transaction, outcomes).await?;
+        if !made.is_empty() {
+            let conflict = "ON CONFLICT (delivery_id, number) DO NOTHING";
+            insert(&transaction, "attempts", attempts(&made), conflict).await?;
+            insert(&transaction, "webhook_days", days(&made), ADD_TO_DAY).await?;
         }
-        if attempted.is_empty() {
-            return Ok(());
-        }
-        let conflict = "ON CONFLICT (delivery_id, number) DO NOTHING";
-        let statement =
-            bulk::insert(self.backend(), "attempts", attempt_fields(&attempted), conflict);
-        transaction.execute_raw(statement).await?;
-        self.add_to_days(transaction, &attempted, &moved).await
-    }
-
-    async fn add_to_days(
-        &self,
-        transaction: &DatabaseTransaction,
-        attempted: &[&Outcome],
-        moved: &HashSet<Uuid>,
-    ) -> Result<(), StoreError> {
-        let mut days: BTreeMap<(Uuid, i32), (i64, i64, i64)> = BTreeMap::new();
-        for outcome in attempted.iter().filter(|o| moved.contains(&o.delivery.as_uuid())) {
-            let at = triggered_at(outcome);
-            let day = i32::try_from(at / DAY).unwrap_or(i32::MAX);
-            let counts = days.entry((outcome.webhook.as_uuid(), day)).or_default();
-            // A test says nothing of how deliveries go.
-            let counted = i64::from(outcome.cause != Cause::Test);
-            match outcome.status {
-                DeliveryStatus::Success => counts.0 += counted,
-                DeliveryStatus::Failed => counts.1 += counted,
-                _ => {}
-            }
-            counts.2 = counts.2.max(at);
-        }
-        if days.is_empty() {
-            return Ok(());
-        }
-        let fields = vec![
-            field("webhook_id", Column::Uuid(days.keys().map(|(id, _)| *id).collect())),
-            field("day", Column::Int(days.keys().map(|(_, day)| *day).collect())),
-            field("succeeded", Column::BigInt(days.values().map(|c| c.0).collect())),
-            field("failed", Column::BigInt(days.values().map(|c| c.1).collect())),
-            field("last_triggered_at", Column::BigInt(days.values().map(|c| c.2).collect())),
-        ];
-        let statement = bulk::insert(self.backend(), "webhook_days", fields, ADD_TO_DAY);
-        transaction.execute_raw(statement).await?;
-        Ok(())
+        transaction.commit().await
     }
 }
 
-/// Outcomes in rounds of different deliveries, each round sorted by delivery: one statement
-/// cannot change a row twice.
+async fn insert(
+    transaction: &Transaction,
+    table: &str,
+    fields: Vec<Field>,
+    conflict: &str,
+) -> Result<(), DbErr> {
+    let backend = transaction.get_database_backend();
+    for statement in bulk::insert(backend, table, fields, conflict) {
+        transaction.execute_raw(statement).await?;
+    }
+    Ok(())
+}
+
+/// Moves deliveries forward; gives back the outcomes of attempts that did so.
+async fn move_deliveries<'a>(
+    transaction: &Transaction,
+    outcomes: &'a [Outcome],
+) -> Result<Vec<&'a Outcome>, DbErr> {
+    let mut made = Vec::with_capacity(outcomes.len());
+    for round in rounds(outcomes) {
+        let fields = deliveries(&round);
+        let mut moved: HashSet<Uuid> = HashSet::with_capacity(round.len());
+        let backend = transaction.get_database_backend();
+        for statement in bulk::insert(backend, "deliveries", fields, MOVE_FORWARD) {
+            for row in transaction.query_all_raw(statement).await? {
+                moved.insert(row.try_get("", "id")?);
+            }
+        }
+        let attempted = round.into_iter().filter(|outcome| outcome.report.is_some());
+        made.extend(attempted.filter(|outcome| moved.contains(&outcome.delivery.as_uuid())));
+    }
+    Ok(made)
+}
+
+/// Outcomes in rounds of different deliveries, because one statement cannot change a row twice.
+/// Each round is sorted by delivery, so that two dispatchers lock rows in one order; what the
+/// later rounds change, the first has locked.
 fn rounds(outcomes: &[Outcome]) -> Vec<Vec<&Outcome>> {
     let mut sorted: Vec<&Outcome> = outcomes.iter().collect();
     sorted.sort_by_key(|outcome| (outcome.delivery, outcome.attempt));
@@ -203,86 +152,28 @@ fn rounds(outcomes: &[Outcome]) -> Vec<Vec<&Outcome>> {
     rounds
 }
 
-fn triggered_at(outcome: &Outcome) -> i64 {
-    to_micros(outcome.report.as_ref().map_or_else(now, |report| report.started_at))
-}
-
-fn report_of<T>(outcome: &Outcome, none: T, read: impl Fn(&AttemptReport) -> Option<T>) -> T {
-    outcome.report.as_ref().and_then(read).unwrap_or(none)
-}
-
-fn millis(report: &AttemptReport) -> i64 {
-    i64::try_from(report.duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-fn failure_text(outcome: &Outcome) -> String {
-    report_of(outcome, String::new(), |r| r.failure.as_ref().map(|f| storable(&f.text)))
-}
-
-/// Status codes of answers, -1 for none.
-fn status_codes(outcomes: &[&Outcome]) -> Column {
-    Column::Int(outcomes.iter().map(|o| report_of(o, -1, |r| r.status.map(i32::from))).collect())
-}
-
-fn delivery_fields(outcomes: &[&Outcome]) -> Vec<bulk::Field> {
-    fn each<T>(outcomes: &[&Outcome], read: impl Fn(&Outcome) -> T) -> Vec<T> {
-        outcomes.iter().map(|outcome| read(outcome)).collect()
+/// What the attempts add to their webhooks' days: successes, failures, the last time.
+fn days(made: &[&Outcome]) -> Vec<Field> {
+    let mut days: BTreeMap<(Uuid, i32), (i64, i64, i64)> = BTreeMap::new();
+    for outcome in made {
+        let at = triggered_at(outcome);
+        let sums = days.entry((outcome.webhook.as_uuid(), day_of(at))).or_default();
+        // A test says nothing of how deliveries go.
+        let counted = i64::from(outcome.cause != Cause::Test);
+        match outcome.status {
+            DeliveryStatus::Success => sums.0 += counted,
+            DeliveryStatus::Failed => sums.1 += counted,
+            _ => {}
+        }
+        sums.2 = sums.2.max(at);
     }
-    let o = outcomes;
     vec![
-        field("id", Column::Uuid(each(o, |o| o.delivery.as_uuid()))),
-        field("webhook_id", Column::Uuid(each(o, |o| o.webhook.as_uuid()))),
-        field("event_key", Column::Uuid(each(o, |o| o.event.key().0))),
-        field("event_kind", Column::Text(each(o, |o| o.event.kind.to_string()))),
-        field("status", Column::SmallInt(each(o, |o| o.status as i16))),
-        field("cause", Column::SmallInt(each(o, |o| o.cause as i16))),
-        field("attempts", Column::Int(each(o, |o| i32::try_from(o.attempt).unwrap_or(i32::MAX)))),
-        nullable("status_code", status_codes(o)),
-        nullable("error", Column::Text(each(o, failure_text))),
-        nullable(
-            "response_time_ms",
-            Column::BigInt(each(o, |o| report_of(o, -1, |r| Some(millis(r))))),
-        ),
-        field("triggered_at", Column::BigInt(each(o, triggered_at))),
-        nullable(
-            "next_attempt_at",
-            Column::BigInt(each(o, |o| o.next_attempt_at.map_or(-1, to_micros))),
-        ),
-        field(
-            "payload_size",
-            Column::BigInt(each(o, |o| i64::try_from(o.event.payload.len()).unwrap_or(i64::MAX))),
-        ),
+        field("webhook_id", Column::Uuid(days.keys().map(|(id, _)| *id).collect())),
+        field("day", Column::Int(days.keys().map(|(_, day)| *day).collect())),
+        field("succeeded", Column::BigInt(days.values().map(|sums| sums.0).collect())),
+        field("failed", Column::BigInt(days.values().map(|sums| sums.1).collect())),
+        field("last_triggered_at", Column::BigInt(days.values().map(|sums| sums.2).collect())),
     ]
-}
-
-fn attempt_fields(outcomes: &[&Outcome]) -> Vec<bulk::Field> {
-    fn each<T>(outcomes: &[&Outcome], read: impl Fn(&Outcome) -> T) -> Vec<T> {
-        outcomes.iter().map(|outcome| read(outcome)).collect()
-    }
-    let o = outcomes;
-    let kind = |r: &AttemptReport| r.failure.as_ref().map(|f| f.kind.as_str().to_owned());
-    let body = |r: &AttemptReport| Some(storable(&String::from_utf8_lossy(&r.response)));
-    let address = |r: &AttemptReport| r.address.map(|address| address.to_string());
-    vec![
-        field("delivery_id", Column::Uuid(each(o, |o| o.delivery.as_uuid()))),
-        field("number", Column::Int(each(o, |o| i32::try_from(o.attempt).unwrap_or(i32::MAX)))),
-        field("started_at", Column::BigInt(each(o, triggered_at))),
-        field(
-            "response_time_ms",
-            Column::BigInt(each(o, |o| report_of(o, 0, |r| Some(millis(r))))),
-        ),
-        nullable("status_code", status_codes(o)),
-        nullable("error_kind", Column::Text(each(o, |o| report_of(o, String::new(), kind)))),
-        nullable("error", Column::Text(each(o, failure_text))),
-        nullable("response_body", Column::Text(each(o, |o| report_of(o, String::new(), body)))),
-        nullable("address", Column::Text(each(o, |o| report_of(o, String::new(), address)))),
-    ]
-}
-
-/// Text of an endpoint without control characters: PostgreSQL refuses NUL, and terminals obey
-/// others. Line ends and tabs stay.
-fn storable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t')).collect()
 }
 
 fn progress_of(row: &QueryResult) -> Result<DeliveryProgress, StoreError> {
@@ -290,9 +181,8 @@ fn progress_of(row: &QueryResult) -> Result<DeliveryProgress, StoreError> {
     let attempts: i32 = row.try_get("", "attempts")?;
     let next: Option<i64> = row.try_get("", "next_attempt_at")?;
     Ok(DeliveryProgress {
-        status: DeliveryStatus::try_from(status)
-            .map_err(|e| StoreError::Corrupt { what: "delivery", message: e.to_string() })?,
-        attempts: u32::try_from(attempts).unwrap_or(0),
+        status: DeliveryStatus::try_from(status).map_err(|e| StoreError::corrupt("delivery", e))?,
+        attempts: u32::try_from(attempts).map_err(|e| StoreError::corrupt("delivery", e))?,
         next_attempt_at: next.map(from_micros).transpose()?,
     })
 }

@@ -223,8 +223,10 @@ fn as_server_user(program: &Path) -> Command {
     if !is_root() {
         return Command::new(program);
     }
-    let mut command = Command::new("runuser");
-    command.args(["-u", "postgres", "--"]).arg(program);
+    // Not `runuser`, which stays between: the server must be the guard's own child.
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--init-groups", "--"]).arg(program);
+    command.env("HOME", "/");
     // That user may not be allowed to stand where we do.
     command.current_dir("/");
     command

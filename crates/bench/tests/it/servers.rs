@@ -53,6 +53,7 @@ async fn a_broker_keeps_its_messages_when_killed_loses_them_when_wiped_and_leave
     publish(&broker.url(), b"kept").await;
     let arguments = broker.queue_arguments("/").unwrap();
     assert_eq!(arguments["kept"]["x-queue-type"], "quorum");
+    broker.wait_until_durable("kept").unwrap();
     let first = broker.pid().unwrap();
 
     broker.kill9().unwrap();

@@ -4,7 +4,7 @@
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, ExchangeKind, Result};
+use lapin::{Channel, Connection, ErrorKind, ExchangeKind};
 
 use crate::topology::WAIT;
 use crate::{BrokerConfig, Queue};
@@ -26,10 +26,34 @@ const REJECTED_RETURNS: i64 = 1_000_000;
 /// Bytes of one segment of the stream: retention drops whole segments.
 const SEGMENT: i64 = 20_000_000;
 
+/// Something of the topology cannot be declared, or is not there.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DeclareError {
+    /// It was declared with other arguments; only its owner can say which are right.
+    #[error(
+        "{name} is there with other arguments than this version declares ({reason}): let it run \
+         empty and delete it, and it is declared anew; or set broker.declare to false if its \
+         arguments are yours"
+    )]
+    Different { name: String, reason: String },
+    /// `broker.declare` is false, and these are not there.
+    #[error("not on the broker, and broker.declare is false: {}", .0.join(", "))]
+    Missing(Vec<String>),
+    /// The user has no permission for it.
+    #[error("the broker's user may not declare or use {name}: {reason}")]
+    Forbidden { name: String, reason: String },
+    #[error("{0}")]
+    Broker(#[from] lapin::Error),
+}
+
 /// Declares everything, or, where `broker.declare` is false, checks that it is there.
-pub(super) async fn topology(connection: &Connection, config: &BrokerConfig) -> Result<()> {
+pub(super) async fn topology(
+    connection: &Connection,
+    config: &BrokerConfig,
+) -> Result<(), DeclareError> {
     let channel = connection.create_channel().await?;
-    let declare = Declare { channel: &channel, passive: !config.declare };
+    let mut declare =
+        Declare { connection, channel, passive: !config.declare, missing: Vec::new() };
     declare.exchange(EVENTS, ExchangeKind::Topic).await?;
     declare.exchange(CONTROL, ExchangeKind::Fanout).await?;
     declare.exchange(NOTICES, ExchangeKind::Topic).await?;
@@ -42,45 +66,81 @@ pub(super) async fn topology(connection: &Connection, config: &BrokerConfig) -> 
     declare.quorum(Queue::Wait, delayed(WAIT)).await?;
     declare.quorum(Queue::Dispatch, work()).await?;
     declare.queue(HISTORY, history(config)).await?;
-    if config.declare {
-        bind(&channel, &Queue::Dispatch.to_string()).await?;
-        bind(&channel, HISTORY).await?;
+    if !declare.missing.is_empty() {
+        return Err(DeclareError::Missing(declare.missing));
     }
-    channel.close(200, "OK".into()).await
+    if config.declare {
+        bind(&declare.channel, &Queue::Dispatch.to_string()).await?;
+        bind(&declare.channel, HISTORY).await?;
+    }
+    Ok(declare.channel.close(200, "OK".into()).await?)
 }
 
 struct Declare<'a> {
-    channel: &'a Channel,
+    connection: &'a Connection,
+    channel: Channel,
     passive: bool,
+    missing: Vec<String>,
 }
 
 impl Declare<'_> {
-    async fn exchange(&self, name: &str, kind: ExchangeKind) -> Result<()> {
+    async fn exchange(&mut self, name: &str, kind: ExchangeKind) -> Result<(), DeclareError> {
         let options = ExchangeDeclareOptions {
             durable: true,
             passive: self.passive,
             ..ExchangeDeclareOptions::default()
         };
-        self.channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await
+        let arguments = FieldTable::default();
+        let declared = self.channel.exchange_declare(name.into(), kind, options, arguments).await;
+        self.judge(name, declared).await
     }
 
-    async fn quorum(&self, queue: Queue, mut arguments: FieldTable) -> Result<()> {
+    async fn quorum(
+        &mut self,
+        queue: Queue,
+        mut arguments: FieldTable,
+    ) -> Result<(), DeclareError> {
         insert(&mut arguments, "x-queue-type", text("quorum"));
         self.queue(&queue.to_string(), arguments).await
     }
 
-    async fn queue(&self, name: &str, arguments: FieldTable) -> Result<()> {
+    async fn queue(&mut self, name: &str, arguments: FieldTable) -> Result<(), DeclareError> {
         let options = QueueDeclareOptions {
             durable: true,
             passive: self.passive,
             ..QueueDeclareOptions::default()
         };
-        self.channel.queue_declare(name.into(), options, arguments).await?;
-        Ok(())
+        let declared = self.channel.queue_declare(name.into(), options, arguments).await;
+        self.judge(name, declared.map(drop)).await
+    }
+
+    async fn judge(
+        &mut self,
+        name: &str,
+        declared: Result<(), lapin::Error>,
+    ) -> Result<(), DeclareError> {
+        let Err(error) = declared else {
+            return Ok(());
+        };
+        let ErrorKind::ProtocolError(refusal) = error.kind() else {
+            return Err(error.into());
+        };
+        let (name, reason) = (name.to_owned(), refusal.get_message().to_string());
+        match refusal.get_id() {
+            404 if self.passive => {
+                self.missing.push(name);
+                // The refusal closed the channel.
+                self.channel = self.connection.create_channel().await?;
+                Ok(())
+            }
+            406 => Err(DeclareError::Different { name, reason }),
+            403 => Err(DeclareError::Forbidden { name, reason }),
+            _ => Err(error.into()),
+        }
     }
 }
 
-async fn bind(channel: &Channel, queue: &str) -> Result<()> {
+async fn bind(channel: &Channel, queue: &str) -> Result<(), lapin::Error> {
     let options = QueueBindOptions::default();
     channel
         .queue_bind(queue.into(), EVENTS.into(), "#".into(), options, FieldTable::default())

@@ -8,8 +8,9 @@ use futures::StreamExt;
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Channel, Consumer};
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use crate::amqp::declare::HISTORY;
 use crate::amqp::link::{Ended, Interrupted, Link, Session, supervise};
@@ -18,100 +19,180 @@ use crate::message::read_event;
 use crate::{ContentType, HistoryEntry};
 
 /// Entries on the way, at most; the stream needs a limit.
-const PREFETCH: u16 = 1_000;
+const PREFETCH: u16 = 500;
 
-/// Entries acknowledged together: the broker sends more once half of them are.
-const ACK_EVERY: u32 = 250;
+/// Entries acknowledged together: the broker sends more as they are.
+const ACK_EVERY: u64 = 125;
 
 /// Nothing for this long after the start means that all that was there has been read.
-const QUIET: Duration = Duration::from_millis(250);
+const QUIET: Duration = Duration::from_millis(200);
+
+/// The last entry read must come again this fast after an interruption; otherwise the stream is
+/// another one, made when the broker came back empty.
+const SAME_STREAM: Duration = Duration::from_secs(2);
+
+/// The broker's clock may be this much ahead of ours.
+const CLOCKS_DIFFER: time::Duration = time::Duration::seconds(2);
 
 /// Where reading goes on after an interruption.
 struct Position {
-    since: OffsetDateTime,
+    /// Where it begins, if nothing has been read yet; the end of the stream where `None`.
+    since: Option<OffsetDateTime>,
     last: Option<i64>,
     caught_up: bool,
 }
 
-/// Hands entries to `entries` until nobody reads them or the link closes.
-pub(super) async fn run(
+/// Begins to hand entries to `entries`, until nobody reads them or the link closes.
+pub(super) fn start(
     link: Arc<Link>,
     since: Option<OffsetDateTime>,
     entries: mpsc::Sender<HistoryEntry>,
 ) {
     let closing = link.closing.clone();
-    let position = Position {
-        since: since.unwrap_or_else(OffsetDateTime::now_utc),
-        last: None,
-        caught_up: false,
-    };
-    let position = Arc::new(tokio::sync::Mutex::new(position));
-    supervise(link, "the reader of studio.history".into(), |session| {
+    let position = Arc::new(Mutex::new(Position { since, last: None, caught_up: false }));
+    supervise(link, "the reader of studio.history".into(), move |session| {
         let (position, entries, closing) = (position.clone(), entries.clone(), closing.clone());
         async move {
             let mut position = position.lock().await;
-            let reading = read(&session, &mut position, &entries);
             let ended = tokio::select! {
                 () = closing.cancelled() => Ended::Done,
                 () = entries.closed() => Ended::Done,
-                result = reading => result.map_or_else(Ended::Interrupted, |()| Ended::Done),
+                result = position.read(&session, &entries) => {
+                    result.map_or_else(Ended::Interrupted, |()| Ended::Done)
+                }
             };
             if matches!(ended, Ended::Done) {
                 session.leave().await;
             }
             ended
         }
-    })
-    .await;
+    });
 }
 
-async fn read(
-    session: &Session,
-    position: &mut Position,
-    entries: &mpsc::Sender<HistoryEntry>,
-) -> Result<(), Interrupted> {
-    let channel = &session.channel;
-    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-stream-offset".into(), offset(position));
-    let options = BasicConsumeOptions::default();
-    let mut deliveries =
-        channel.basic_consume(HISTORY.into(), "".into(), options, arguments).await?;
-    session.attached();
-    let mut unacknowledged = 0;
-    loop {
-        let next = tokio::time::timeout(QUIET, deliveries.next()).await;
-        let Ok(next) = next else {
-            if !std::mem::replace(&mut position.caught_up, true)
-                && entries.send(HistoryEntry::CaughtUp).await.is_err()
+impl Position {
+    async fn read(
+        &mut self,
+        session: &Session,
+        entries: &mpsc::Sender<HistoryEntry>,
+    ) -> Result<(), Interrupted> {
+        let channel = &session.channel;
+        channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+        let mut deliveries = attach(channel, self.offset()).await?;
+        session.attached();
+        if self.since.is_none() {
+            // From now on: also after an interruption before the first entry.
+            self.since = Some(OffsetDateTime::now_utc());
+            self.catch_up(entries).await;
+        }
+        let mut unproven = self.last.is_some();
+        let mut end = if self.caught_up { End::Passed } else { End::after_now(channel).await? };
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = deliveries.next() => next,
+                found = end.find() => {
+                    end = End::At(found?);
+                    continue;
+                }
+                () = tokio::time::sleep(SAME_STREAM), if unproven => {
+                    self.last = None;
+                    return Err(Interrupted::HistoryReset);
+                }
+                () = tokio::time::sleep(QUIET), if !self.caught_up => {
+                    self.catch_up(entries).await;
+                    end = End::Passed;
+                    continue;
+                }
+            };
+            let delivery = next.ok_or(Interrupted::Cancelled)??;
+            let tag = delivery.delivery_tag;
+            let offset = properties::stream_offset(&delivery.properties);
+            if std::mem::take(&mut unproven) && offset == self.last {
+                continue;
+            }
+            self.advance(offset)?;
+            if let End::At(at) = end
+                && offset >= Some(at)
+            {
+                self.catch_up(entries).await;
+                end = End::Passed;
+            }
+            if let Some(entry) = entry(delivery)
+                && entries.send(entry).await.is_err()
             {
                 return Ok(());
             }
-            continue;
-        };
-        let delivery = next.ok_or(Interrupted::Cancelled)??;
-        let tag = delivery.delivery_tag;
-        position.last = properties::stream_offset(&delivery.properties).or(position.last);
-        if let Some(entry) = entry(delivery)
-            && entries.send(entry).await.is_err()
-        {
-            return Ok(());
+            if tag % ACK_EVERY == 0 {
+                channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
+            }
         }
-        unacknowledged += 1;
-        if unacknowledged == ACK_EVERY {
-            channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
-            unacknowledged = 0;
+    }
+
+    /// From the last entry on; at first from the time asked for. A time must be a timestamp: an
+    /// integer would be taken for an offset.
+    fn offset(&self) -> AMQPValue {
+        match (self.last, self.since) {
+            (Some(last), _) => AMQPValue::LongLongInt(last),
+            (None, Some(since)) => {
+                let since = (since - CLOCKS_DIFFER).unix_timestamp();
+                AMQPValue::Timestamp(since.try_into().unwrap_or(0))
+            }
+            (None, None) => AMQPValue::LongString("next".into()),
+        }
+    }
+
+    /// An offset that was read already belongs to another stream: what went into it meanwhile is
+    /// read by time.
+    fn advance(&mut self, offset: Option<i64>) -> Result<(), Interrupted> {
+        if let (Some(last), Some(offset)) = (self.last, offset)
+            && offset <= last
+        {
+            self.last = None;
+            return Err(Interrupted::HistoryReset);
+        }
+        self.last = offset.or(self.last);
+        self.since = Some(OffsetDateTime::now_utc());
+        Ok(())
+    }
+
+    async fn catch_up(&mut self, entries: &mpsc::Sender<HistoryEntry>) {
+        if !std::mem::replace(&mut self.caught_up, true) {
+            // Nobody reading any more is noticed elsewhere.
+            entries.send(HistoryEntry::CaughtUp).await.ok();
         }
     }
 }
 
-/// After the last entry; at first from the time asked for. A time must be a timestamp: an integer
-/// would be taken for an offset.
-fn offset(position: &Position) -> AMQPValue {
-    match position.last {
-        Some(last) => AMQPValue::LongLongInt(last + 1),
-        None => AMQPValue::Timestamp(position.since.unix_timestamp().try_into().unwrap_or(0)),
+/// Where what was there when reading began ends.
+enum End {
+    /// Before the first entry that this second reader is sent.
+    Before(Consumer),
+    At(i64),
+    Passed,
+}
+
+impl End {
+    async fn after_now(channel: &Channel) -> lapin::Result<Self> {
+        Ok(Self::Before(attach(channel, AMQPValue::LongString("next".into())).await?))
     }
+
+    /// Waits for the first entry after the end. Replaced, the second reader ends; what it was
+    /// sent is settled with the acknowledgements of the first, which count for the channel.
+    async fn find(&mut self) -> Result<i64, Interrupted> {
+        let Self::Before(reader) = self else {
+            return std::future::pending().await;
+        };
+        let first = reader.next().await.ok_or(Interrupted::Cancelled)??;
+        // Every entry of a stream has one.
+        Ok(properties::stream_offset(&first.properties).unwrap_or(0))
+    }
+}
+
+async fn attach(channel: &Channel, offset: AMQPValue) -> lapin::Result<Consumer> {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-stream-offset".into(), offset);
+    let options = BasicConsumeOptions::default();
+    channel.basic_consume(HISTORY.into(), "".into(), options, arguments).await
 }
 
 /// `None` for what is no event: the dispatcher rejects it.
@@ -121,7 +202,7 @@ fn entry(delivery: Delivery) -> Option<HistoryEntry> {
         message_id: properties.message_id().as_ref().map(|id| id.as_str().to_owned()),
         timestamp: properties.timestamp().and_then(|seconds| i64::try_from(seconds).ok()),
         routing_key: Some(delivery.routing_key.as_str().to_owned()),
-        traceparent: None,
+        traceparent: properties::text_header(properties, "traceparent"),
     };
     let content_type = properties.content_type().as_ref().map_or("", |text| text.as_str());
     let content_type = ContentType::parse(content_type);

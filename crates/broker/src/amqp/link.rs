@@ -1,39 +1,52 @@
-//! Connections for reading, and their supervision.
+//! The connection for reading that all readers of a process share, and their supervision.
 
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_rs::TokioRuntime;
+use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties};
 use rand::RngExt;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::amqp::declare;
+use crate::amqp::declare::{self, DeclareError};
 use crate::{BrokerConfig, BrokerError};
 
-/// The first and the longest pause before connecting again.
+/// The shortest and the longest pause before connecting again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
-/// How long connecting may take.
-const CONNECT: Duration = Duration::from_secs(10);
+/// How long connecting and declaring may take.
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 /// How long a close waits for what is being settled.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// The way to the broker, shared by publisher and readers.
+const CONNECTING: &str = "connecting";
+
+/// The way to the broker.
 pub(super) struct Link {
     pub(super) url: String,
     pub(super) config: BrokerConfig,
-    /// Connections are driven by the runtime that opened the link, whoever asks for them: an
-    /// HTTP worker's own runtime may end before them.
+    /// Connections and tasks belong to the runtime that opened the link, whoever asks for them:
+    /// an HTTP worker's own runtime may end before them.
     pub(super) runtime: TokioRuntime,
+    pub(super) handle: Handle,
     pub(super) closing: CancellationToken,
+    /// For reading only: nothing is published on it, so that no alarm blocks it.
+    reading: tokio::sync::Mutex<Option<Arc<Connection>>>,
     readers: TaskTracker,
-    /// What is wrong with each reader that is not attached.
-    detached: Mutex<BTreeMap<String, String>>,
+    last_reader: AtomicU64,
+    detached: Mutex<BTreeMap<u64, Detached>>,
+}
+
+/// A reader that is not attached.
+struct Detached {
+    name: String,
+    reason: String,
 }
 
 /// Why a reader must begin anew.
@@ -41,10 +54,14 @@ pub(super) struct Link {
 pub(super) enum Interrupted {
     #[error("{0}")]
     Broker(#[from] lapin::Error),
+    #[error("{0}")]
+    Topology(#[from] DeclareError),
     #[error("the broker ended the consumer")]
     Cancelled,
     #[error("no connection within {} s", CONNECT.as_secs())]
     TooSlow,
+    #[error("the history begins anew: the broker came back empty")]
+    HistoryReset,
 }
 
 /// How a reader's run ended.
@@ -61,127 +78,188 @@ impl<E: Into<Interrupted>> From<E> for Ended {
     }
 }
 
-/// A connection with everything declared, and a channel on it.
+/// A channel for one reader, with everything declared.
 pub(super) struct Session {
     pub(super) channel: Channel,
-    connection: Connection,
     link: Arc<Link>,
-    name: String,
+    reader: u64,
+    /// Open as long as a reader uses it.
+    _connection: Arc<Connection>,
+}
+
+/// Pauses between tries: growing, and of random length, so that many do not come at once.
+pub(super) struct Pauses(Duration);
+
+impl Default for Pauses {
+    fn default() -> Self {
+        Self(PAUSES.0)
+    }
+}
+
+impl Pauses {
+    pub(super) fn next(&mut self) -> Duration {
+        self.0 = (self.0 * 2).min(PAUSES.1);
+        rand::rng().random_range(PAUSES.0..=self.0)
+    }
 }
 
 impl Link {
     pub(super) fn new(config: &BrokerConfig) -> Result<Self, BrokerError> {
         Ok(Self {
-            url: with_heartbeat(&config.url)?,
+            url: checked_url(&config.url)?,
             config: config.clone(),
             runtime: TokioRuntime::tokio_current(),
+            handle: Handle::current(),
             closing: CancellationToken::new(),
+            reading: tokio::sync::Mutex::default(),
             readers: TaskTracker::new(),
-            detached: Mutex::new(BTreeMap::new()),
+            last_reader: AtomicU64::new(0),
+            detached: Mutex::default(),
         })
     }
 
-    pub(super) async fn connect(&self) -> lapin::Result<Connection> {
-        let properties =
-            ConnectionProperties::default().with_connection_name("studio-webhooks".into());
-        Connection::connect_with_runtime(&self.url, properties, self.runtime.clone()).await
-    }
-
-    /// What is wrong with a reader, in words for operators.
+    /// What is wrong with readers, in words for operators.
     pub(super) fn detached(&self) -> Option<String> {
         let detached = self.lock();
-        detached.iter().next().map(|(name, reason)| format!("{name}: {reason}"))
+        let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for reader in detached.values() {
+            names.entry(&reader.reason).or_default().push(&reader.name);
+        }
+        let lines = names.iter().map(|(reason, names)| format!("{}: {reason}", names.join(", ")));
+        let lines: Vec<String> = lines.collect();
+        (!lines.is_empty()).then(|| lines.join("; "))
     }
 
     /// Stops every reader; what they have not settled goes back.
     pub(super) async fn close(&self) {
         self.closing.cancel();
         self.readers.close();
-        drop(tokio::time::timeout(LAST_WORDS, self.readers.wait()).await);
+        tokio::time::timeout(LAST_WORDS, self.readers.wait()).await.ok();
+        if let Some(connection) = self.reading.lock().await.take() {
+            let closing = connection.close(200, "OK".into());
+            tokio::time::timeout(Duration::from_secs(1), closing).await.ok();
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+    /// A channel for reading, with nothing checked or declared.
+    pub(super) async fn channel(&self) -> Result<Channel, Interrupted> {
+        let opening = async { Ok(self.connection(false).await?.create_channel().await?) };
+        tokio::time::timeout(CONNECT, opening).await.map_err(|_| Interrupted::TooSlow)?
+    }
+
+    async fn session(self: &Arc<Self>, reader: u64) -> Result<Session, Interrupted> {
+        let opening = async {
+            let connection = self.connection(true).await?;
+            let channel = connection.create_channel().await?;
+            Ok::<_, Interrupted>((connection, channel))
+        };
+        let opened = tokio::time::timeout(CONNECT, opening).await;
+        let (connection, channel) = opened.map_err(|_| Interrupted::TooSlow)??;
+        Ok(Session { channel, link: self.clone(), reader, _connection: connection })
+    }
+
+    /// The connection for reading, made anew when it was lost. One at a time, so that readers
+    /// who lost it together find it again together.
+    async fn connection(&self, declare: bool) -> Result<Arc<Connection>, Interrupted> {
+        let mut reading = self.reading.lock().await;
+        let connection = match &*reading {
+            Some(connection) if connection.status().connected() => connection.clone(),
+            _ => {
+                let connection = Arc::new(self.connect().await?);
+                *reading = Some(connection.clone());
+                connection
+            }
+        };
+        if declare {
+            declare::topology(&connection, &self.config).await?;
+        }
+        Ok(connection)
+    }
+
+    async fn connect(&self) -> lapin::Result<Connection> {
+        let properties =
+            ConnectionProperties::default().with_connection_name("studio-webhooks".into());
+        Connection::connect_with_runtime(&self.url, properties, self.runtime.clone()).await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Detached>> {
         // No panic can leave the map half-changed.
         self.detached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn session(self: &Arc<Self>, name: &str) -> Result<Session, Interrupted> {
-        let opening = async {
-            let connection = self.connect().await?;
-            declare::topology(&connection, &self.config).await?;
-            let channel = connection.create_channel().await?;
-            Ok::<_, lapin::Error>((connection, channel))
-        };
-        let opened = tokio::time::timeout(CONNECT, opening).await;
-        let (connection, channel) = opened.map_err(|_| Interrupted::TooSlow)??;
-        Ok(Session { channel, connection, link: self.clone(), name: name.to_owned() })
+    /// Keeps the reason for `/readyz`; says it when it changes, not with every try.
+    fn note_detached(&self, reader: u64, name: &str, error: &Interrupted) {
+        let detached = Detached { name: name.to_owned(), reason: error.to_string() };
+        let reason = detached.reason.clone();
+        let before = self.lock().insert(reader, detached);
+        if before.is_none_or(|before| before.reason != reason) {
+            tracing::warn!("{name} is not attached to the broker: {reason}");
+        }
     }
 }
 
 impl Session {
     /// The reader works from now on.
     pub(super) fn attached(&self) {
-        if self.link.lock().remove(&self.name).is_some_and(|reason| reason != CONNECTING) {
-            tracing::info!("{} is attached to the broker again", self.name);
+        if let Some(was) = self.link.lock().remove(&self.reader)
+            && was.reason != CONNECTING
+        {
+            tracing::info!("{} is attached to the broker again", was.name);
         }
     }
 
     /// Leaves politely: what is not acknowledged goes back at once.
     pub(super) async fn leave(self) {
-        let closing = self.connection.close(200, "OK".into());
-        drop(tokio::time::timeout(Duration::from_secs(1), closing).await);
+        let closing = self.channel.close(200, "OK".into());
+        tokio::time::timeout(Duration::from_secs(1), closing).await.ok();
     }
 }
 
-const CONNECTING: &str = "connecting";
-
-/// Runs the reader `name` until it is done: after every interruption again, with growing pauses.
-pub(super) async fn supervise<F, R>(link: Arc<Link>, name: String, mut run: F)
+/// Begins to run the reader `name`, until it is done: after every interruption again, with
+/// growing pauses.
+pub(super) fn supervise<F, R>(link: Arc<Link>, name: String, mut run: F)
 where
-    F: FnMut(Session) -> R,
-    R: Future<Output = Ended>,
+    F: FnMut(Session) -> R + Send + 'static,
+    R: Future<Output = Ended> + Send,
 {
-    let supervised = link.readers.track_future(async {
-        link.lock().insert(name.clone(), CONNECTING.into());
-        let mut pause = PAUSES.0;
-        loop {
-            let began = Instant::now();
-            let ended = tokio::select! {
-                () = link.closing.cancelled() => break,
-                session = link.session(&name) => match session {
-                    Ok(session) => run(session).await,
-                    Err(error) => error.into(),
-                },
-            };
-            let Ended::Interrupted(error) = ended else {
-                break;
-            };
-            if began.elapsed() > PAUSES.1 {
-                pause = PAUSES.0;
+    let reader = link.last_reader.fetch_add(1, Ordering::Relaxed);
+    link.lock().insert(reader, Detached { name: name.clone(), reason: CONNECTING.to_owned() });
+    let handle = link.handle.clone();
+    link.readers.clone().spawn_on(
+        async move {
+            let mut pauses = Pauses::default();
+            loop {
+                let began = Instant::now();
+                let ended = tokio::select! {
+                    () = link.closing.cancelled() => break,
+                    session = link.session(reader) => match session {
+                        Ok(session) => run(session).await,
+                        Err(error) => error.into(),
+                    },
+                };
+                let Ended::Interrupted(error) = ended else {
+                    break;
+                };
+                if began.elapsed() > PAUSES.1 {
+                    pauses = Pauses::default();
+                }
+                link.note_detached(reader, &name, &error);
+                tokio::select! {
+                    () = link.closing.cancelled() => break,
+                    () = tokio::time::sleep(pauses.next()) => {}
+                }
             }
-            note_detached(&link, &name, &error);
-            let jittered = rand::rng().random_range(pause / 2..=pause);
-            tokio::select! {
-                () = link.closing.cancelled() => break,
-                () = tokio::time::sleep(jittered) => pause = (pause * 2).min(PAUSES.1),
-            }
-        }
-        link.lock().remove(&name);
-    });
-    supervised.await;
-}
-
-/// Keeps the reason for `/readyz`; says it once, not with every try.
-fn note_detached(link: &Link, name: &str, error: &Interrupted) {
-    let before = link.lock().insert(name.to_owned(), error.to_string());
-    if before.is_none_or(|before| before == CONNECTING) {
-        tracing::warn!("{name} lost the broker and connects again: {error}");
-    }
+            link.lock().remove(&reader);
+        },
+        &handle,
+    );
 }
 
 /// The URL with a heartbeat of 10 s, unless it names its own.
-fn with_heartbeat(url: &str) -> Result<String, BrokerError> {
-    if !url.starts_with("amqp://") && !url.starts_with("amqps://") {
+fn checked_url(url: &str) -> Result<String, BrokerError> {
+    // What the parser says may quote the password.
+    let known = url.starts_with("amqp://") || url.starts_with("amqps://");
+    if !known || url.parse::<AMQPUri>().is_err() {
         let message = "expected embedded://PATH or amqp://user:password@host:5672/vhost";
         return Err(BrokerError::Config { key: "broker.url", message: message.to_owned() });
     }

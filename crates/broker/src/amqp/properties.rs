@@ -47,6 +47,11 @@ pub(super) fn incoming(delivery: Delivery, acker: Acker) -> Incoming {
     }
 }
 
+/// The text header `name`.
+pub(super) fn text_header(properties: &BasicProperties, name: &str) -> Option<String> {
+    properties.headers().as_ref()?.inner().get(name).and_then(text_of)
+}
+
 /// The offset of a message of a stream.
 pub(super) fn stream_offset(properties: &BasicProperties) -> Option<i64> {
     match properties.headers().as_ref()?.inner().get("x-stream-offset")? {
@@ -56,16 +61,16 @@ pub(super) fn stream_offset(properties: &BasicProperties) -> Option<i64> {
 }
 
 fn texts(fields: &FieldTable) -> Vec<(String, String)> {
-    let text = |value: &AMQPValue| match value {
+    let known = fields.inner().iter();
+    known.filter_map(|(name, value)| Some((name.to_string(), text_of(value)?))).collect()
+}
+
+fn text_of(value: &AMQPValue) -> Option<String> {
+    match value {
         AMQPValue::LongString(text) => Some(text.to_string()),
         AMQPValue::ShortString(text) => Some(text.to_string()),
         _ => None,
-    };
-    fields
-        .inner()
-        .iter()
-        .filter_map(|(name, value)| Some((name.to_string(), text(value)?)))
-        .collect()
+    }
 }
 
 fn count(value: &AMQPValue) -> u32 {

@@ -1,82 +1,99 @@
 //! Publishing, on connections of its own: an alarm of the broker blocks every connection that
 //! has published, its acknowledgements included.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use deadpool::managed::{Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{Channel, Confirmation, ConnectionProperties};
+use deadpool::managed::{
+    Manager, Metrics, Pool, PoolError, QueueMode, RecycleError, RecycleResult,
+};
+use lapin::options::ConfirmSelectOptions;
+use lapin::{ConnectionProperties, ConnectionStatus};
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
-use crate::amqp::declare::{self, CONTROL, EVENTS, NOTICES};
-use crate::amqp::link::Link;
-use crate::amqp::properties;
+use crate::amqp::courier::{Address, BLOCKED, Courier, Parcel, unavailable};
+use crate::amqp::declare::{self, CONTROL, DeclareError, EVENTS, NOTICES};
+use crate::amqp::link::{CONNECT, Link, Pauses};
 use crate::{BrokerConfig, Outgoing, PublishError, Target};
 
-/// How often the connection is looked after when nothing is published.
+/// How often the connections are looked after when nothing is published.
 const CARE: Duration = Duration::from_secs(1);
 
-/// What a blocked connection means.
-const BLOCKED: &str = "it is out of memory or disk space (connection.blocked)";
+/// Messages that share one deadline.
+const TOGETHER: usize = 1_000;
 
-/// Channels in confirm mode. Many publish on one at the same time.
+/// Sends to the broker, over couriers on connections that are made anew when they are lost.
 pub(super) struct Publisher {
     link: Arc<Link>,
-    channels: Pool<ChannelManager>,
+    couriers: Pool<Couriers>,
     timeout: Duration,
-    /// What is wrong, in words for operators.
-    trouble: Mutex<Option<String>>,
+    state: watch::Sender<State>,
+    /// The connections in use.
+    connections: Mutex<Vec<ConnectionStatus>>,
 }
 
-/// Makes channels, each on a connection of its own, with everything declared.
-struct ChannelManager {
+#[derive(Clone)]
+enum State {
+    /// Not tried yet: publishers wait.
+    Connecting,
+    Up,
+    /// Known not to work: publishers are told so at once.
+    Down(String),
+}
+
+/// Makes couriers, each on a connection of its own, with everything declared.
+struct Couriers {
     link: Arc<Link>,
     connections: deadpool_lapin::Pool,
+    lost: Arc<Notify>,
 }
 
-struct ConfirmChannel {
-    channel: Channel,
+/// A courier and the connection that belongs to it.
+struct Employed {
+    courier: Courier,
+    task: JoinHandle<()>,
     connection: deadpool_lapin::Connection,
 }
 
-impl deadpool::managed::Manager for ChannelManager {
-    type Type = ConfirmChannel;
-    type Error = ChannelError;
+/// A courier cannot be had.
+#[derive(Debug, thiserror::Error)]
+enum NoCourier {
+    #[error("{0}")]
+    Connection(#[from] PoolError<lapin::Error>),
+    #[error("{0}")]
+    Broker(#[from] lapin::Error),
+    #[error("{0}")]
+    Topology(#[from] DeclareError),
+}
 
-    async fn create(&self) -> Result<ConfirmChannel, ChannelError> {
-        let connection = self.connections.get().await.map_err(|e| ChannelError(e.to_string()))?;
+impl Manager for Couriers {
+    type Type = Employed;
+    type Error = NoCourier;
+
+    async fn create(&self) -> Result<Employed, NoCourier> {
+        let connection = self.connections.get().await?;
         declare::topology(&connection, &self.link.config).await?;
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        Ok(ConfirmChannel { channel, connection })
+        let status = connection.status().clone();
+        let (courier, task) = Courier::start(channel, status, self.lost.clone(), &self.link.handle);
+        Ok(Employed { courier, task, connection })
     }
 
-    async fn recycle(
-        &self,
-        channel: &mut ConfirmChannel,
-        _: &Metrics,
-    ) -> RecycleResult<ChannelError> {
-        if channel.channel.status().connected() {
+    async fn recycle(&self, employed: &mut Employed, _: &Metrics) -> RecycleResult<NoCourier> {
+        if employed.courier.works() {
             Ok(())
         } else {
-            Err(RecycleError::message("the channel is closed"))
+            Err(RecycleError::message("the connection was lost"))
         }
     }
 }
 
-/// A channel cannot be made.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct ChannelError(String);
-
-impl From<lapin::Error> for ChannelError {
-    fn from(error: lapin::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
 impl Publisher {
-    pub(super) fn new(link: Arc<Link>, config: &BrokerConfig) -> Self {
+    /// Begins to connect, and keeps connected until the link closes.
+    pub(super) fn start(link: Arc<Link>, config: &BrokerConfig) -> Arc<Self> {
         let size = usize::from(config.publish_connections.clamp(1, 16));
         let properties =
             || ConnectionProperties::default().with_connection_name("studio-webhooks".into());
@@ -85,124 +102,215 @@ impl Publisher {
             .max_size(size)
             .build()
             .expect("a pool without time-outs needs no runtime");
-        let manager = ChannelManager { link: link.clone(), connections };
-        let channels = Pool::builder(manager)
+        let lost = Arc::new(Notify::new());
+        let manager = Couriers { link: link.clone(), connections, lost: lost.clone() };
+        // First in, first out: each courier has its turn.
+        let couriers = Pool::builder(manager)
             .max_size(size)
+            .queue_mode(QueueMode::Fifo)
             .build()
             .expect("a pool without time-outs needs no runtime");
-        let trouble = Mutex::new(Some("publishing: connecting".to_owned()));
-        Self { link, channels, timeout: config.publish_timeout, trouble }
+        let publisher = Arc::new(Self {
+            link,
+            couriers,
+            timeout: config.publish_timeout,
+            state: watch::Sender::new(State::Connecting),
+            connections: Mutex::default(),
+        });
+        tokio::spawn(keep_connected(publisher.clone(), lost));
+        publisher
     }
 
-    /// Publishes and waits for the confirm.
+    /// Publishes and waits for the verdicts.
     pub(super) async fn publish(
         &self,
-        target: &Target,
-        message: Outgoing,
-    ) -> Result<(), PublishError> {
-        let (exchange, key, mandatory) = match target {
-            Target::Events(kind) => (EVENTS, kind.as_str().to_owned(), true),
-            Target::Queue(queue) => ("", queue.to_string(), true),
-            Target::Notices(key) => (NOTICES, (*key).to_owned(), false),
-        };
-        self.send(exchange, &key, mandatory, message).await
+        messages: Vec<(Target, Outgoing)>,
+    ) -> Vec<Result<(), PublishError>> {
+        let mut results = Vec::with_capacity(messages.len());
+        let mut left = messages.into_iter().peekable();
+        while left.peek().is_some() {
+            let deadline = Instant::now() + self.timeout;
+            let mut verdicts = Vec::with_capacity(TOGETHER.min(left.len()));
+            for (target, message) in left.by_ref().take(TOGETHER) {
+                let (address, mandatory) = address(&target);
+                verdicts.push(self.post(address, mandatory, message, deadline).await);
+            }
+            for verdict in verdicts {
+                results.push(self.verdict(verdict, deadline).await);
+            }
+        }
+        results
     }
 
     /// Publishes an announcement, whether anybody listens or not.
     pub(super) async fn announce(&self, message: Outgoing) -> Result<(), PublishError> {
-        self.send(CONTROL, "", false, message).await
+        let deadline = Instant::now() + self.timeout;
+        let address = Address { exchange: CONTROL, key: "".into() };
+        let posted = self.post(address, false, message, deadline).await;
+        self.verdict(posted, deadline).await
     }
 
-    /// What is wrong, if anything.
-    pub(super) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn close(&self) {
-        self.channels.close();
-    }
-
-    async fn send(
+    async fn post(
         &self,
-        exchange: &str,
-        key: &str,
+        address: Address,
         mandatory: bool,
         message: Outgoing,
-    ) -> Result<(), PublishError> {
-        let confirmed = tokio::time::timeout(self.timeout, async {
-            let channel = self.channel().await?;
-            let options = BasicPublishOptions { mandatory, ..BasicPublishOptions::default() };
-            let properties = properties::outgoing(&message);
-            channel
-                .basic_publish(exchange.into(), key.into(), options, &message.body, properties)
-                .await
-                .map_err(away)?
-                .await
-                .map_err(away)
-        });
-        let waited = || {
-            let reason = format!("no confirm within {} ms", self.timeout.as_millis());
-            PublishError::Unavailable(reason)
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Result<(), PublishError>>, PublishError> {
+        message.check()?;
+        let (verdict, waiting) = oneshot::channel();
+        let parcel = Parcel { address, mandatory, message, verdict };
+        let handing_over = async {
+            let courier = self.courier().await?;
+            if courier.connection.blocked() {
+                return Err(unavailable(BLOCKED));
+            }
+            courier.parcels.send(parcel).await.map_err(|_| unavailable("the connection was lost"))
         };
-        judge(confirmed.await.map_err(|_| waited())??)
+        tokio::time::timeout_at(deadline, handing_over).await.map_err(|_| self.too_slow())??;
+        Ok(waiting)
     }
 
-    /// A channel to share: the next publisher gets it while this one waits for its confirm.
-    async fn channel(&self) -> Result<Channel, PublishError> {
-        let object: Object<ChannelManager> = self.channels.get().await.map_err(|e| match e {
-            PoolError::Backend(error) => PublishError::Unavailable(error.to_string()),
-            other => PublishError::Unavailable(other.to_string()),
-        })?;
-        if object.connection.status().blocked() {
-            return Err(PublishError::Unavailable(BLOCKED.to_owned()));
+    async fn verdict(
+        &self,
+        posted: Result<oneshot::Receiver<Result<(), PublishError>>, PublishError>,
+        deadline: Instant,
+    ) -> Result<(), PublishError> {
+        let waited = tokio::time::timeout_at(deadline, posted?).await;
+        match waited.map_err(|_| self.too_slow())? {
+            Ok(verdict) => verdict,
+            Err(_) => Err(unavailable("the connection was lost")),
         }
-        Ok(object.channel.clone())
     }
 
-    fn note(&self, trouble: Option<String>) {
-        let mut known = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&*known, &trouble) {
-            (None, Some(reason)) => tracing::warn!("publishing does not work: {reason}"),
-            (Some(_), None) => tracing::info!("publishing works"),
-            _ => {}
+    fn too_slow(&self) -> PublishError {
+        unavailable(&format!("no confirm within {} ms", self.timeout.as_millis()))
+    }
+
+    /// A courier to hand a message to; the next publisher may get the same.
+    async fn courier(&self) -> Result<Courier, PublishError> {
+        if matches!(&*self.state.borrow(), State::Connecting) {
+            let mut state = self.state.subscribe();
+            // The sender lives as long as `self`.
+            state.wait_for(|state| !matches!(state, State::Connecting)).await.ok();
         }
-        *known = trouble.map(|reason| format!("publishing: {reason}"));
+        if let State::Down(reason) = &*self.state.borrow() {
+            return Err(unavailable(reason));
+        }
+        match self.couriers.get().await {
+            Ok(employed) => Ok(employed.courier.clone()),
+            Err(error) => {
+                self.note(State::Down(error_text(&error)));
+                Err(unavailable(&error_text(&error)))
+            }
+        }
+    }
+
+    /// What is wrong right now, if anything, in words for operators.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let reason = match &*self.state.borrow() {
+            State::Connecting => "connecting".to_owned(),
+            State::Down(reason) => reason.clone(),
+            State::Up => {
+                let connections = self.connections();
+                if connections.iter().any(ConnectionStatus::blocked) {
+                    BLOCKED.to_owned()
+                } else if connections.iter().all(ConnectionStatus::connected) {
+                    return None;
+                } else {
+                    "the connection was lost".to_owned()
+                }
+            }
+        };
+        Some(format!("publishing: {reason}"))
+    }
+
+    /// Lets what is being published finish, for `longest` at most.
+    pub(super) async fn close(&self, longest: Duration) {
+        self.state.send_replace(State::Down("it is closed".to_owned()));
+        let employed = self.couriers.retain(|_, _| false).removed;
+        self.couriers.close();
+        let finishing = employed.into_iter().map(|employed| async move {
+            let Employed { courier, task, connection } = employed;
+            drop(courier);
+            task.await.ok();
+            connection.close(200, "OK".into()).await.ok();
+        });
+        tokio::time::timeout(longest, futures::future::join_all(finishing)).await.ok();
+    }
+
+    fn connections(&self) -> MutexGuard<'_, Vec<ConnectionStatus>> {
+        // No panic can leave the list half-changed.
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes every courier in turn, which makes those that are missing.
+    async fn look_after(&self) -> Result<(), PoolError<NoCourier>> {
+        let mut employed = Vec::new();
+        for _ in 0..self.couriers.status().max_size {
+            employed.push(self.couriers.get().await?);
+        }
+        *self.connections() = employed.iter().map(|e| e.courier.connection.clone()).collect();
+        Ok(())
+    }
+
+    fn note(&self, state: State) {
+        self.state.send_if_modified(|known| {
+            match (&*known, &state) {
+                (State::Down(before), State::Down(now)) if before == now => return false,
+                (State::Up | State::Connecting, State::Down(reason)) => {
+                    tracing::warn!("publishing to the broker does not work: {reason}");
+                }
+                (State::Down(_), State::Up) => tracing::info!("publishing to the broker works"),
+                _ => {}
+            }
+            *known = state;
+            true
+        });
     }
 }
 
-fn away(error: lapin::Error) -> PublishError {
-    PublishError::Unavailable(error.to_string())
+fn address(target: &Target) -> (Address, bool) {
+    match target {
+        Target::Events(kind) => (Address { exchange: EVENTS, key: kind.as_str().into() }, true),
+        Target::Queue(queue) => (Address { exchange: "", key: queue.to_string().into() }, true),
+        // Whether anybody listens is not ours to know.
+        Target::Notices(key) => (Address { exchange: NOTICES, key: (*key).into() }, false),
+    }
 }
 
-/// Only an acknowledgement without a returned message says that it is stored *and* routed.
-fn judge(confirmation: Confirmation) -> Result<(), PublishError> {
-    match confirmation {
-        Confirmation::Ack(None) => Ok(()),
-        Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
-            Err(PublishError::Refused(returned.reply_text.to_string()))
-        }
-        Confirmation::Nack(None) => {
-            Err(PublishError::Refused("a queue is full or could not store it".into()))
-        }
-        Confirmation::NotRequested => {
-            Err(PublishError::Unavailable("the channel has no confirms".into()))
-        }
+/// Without deadpool's own words around it.
+fn error_text(error: &PoolError<NoCourier>) -> String {
+    match error {
+        PoolError::Backend(NoCourier::Connection(PoolError::Backend(error))) => error.to_string(),
+        PoolError::Backend(error) => error.to_string(),
+        other => other.to_string(),
     }
 }
 
 /// Connects before the first publish needs it, and again after a loss, for as long as the link
-/// lives; knows what is wrong meanwhile.
-pub(super) async fn keep_connected(publisher: Arc<Publisher>) {
+/// lives.
+async fn keep_connected(publisher: Arc<Publisher>, lost: Arc<Notify>) {
+    let closing = publisher.link.closing.clone();
+    let mut pauses = Pauses::default();
     loop {
-        let tried = tokio::time::timeout(publisher.timeout, publisher.channel()).await;
-        publisher.note(match tried {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some("no connection in time".to_owned()),
-        });
+        let looking = tokio::time::timeout(CONNECT, publisher.look_after());
+        let looked = tokio::select! {
+            () = closing.cancelled() => return,
+            looked = looking => looked,
+        };
+        let trouble = match looked {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error_text(&error)),
+            Err(_) => Some("it does not answer".to_owned()),
+        };
+        let up = trouble.is_none();
+        publisher.note(trouble.map_or(State::Up, State::Down));
+        let pause = if up { CARE } else { pauses.next() };
         tokio::select! {
-            () = publisher.link.closing.cancelled() => return,
-            () = tokio::time::sleep(CARE) => {}
+            () = closing.cancelled() => return,
+            () = lost.notified(), if up => pauses = Pauses::default(),
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -2,32 +2,49 @@
 
 use std::collections::BTreeSet;
 
+use futures::future::join_all;
 use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::message::Settled;
 
 /// Messages settled with one look at the channel, at most.
 const BATCH: usize = 1_024;
 
-/// Sends what is settled until nobody can settle anything more. After the connection is lost
-/// there is nothing to send: the broker brings the messages again.
-pub(super) async fn run(channel: Channel, mut settled: mpsc::UnboundedReceiver<Settled>) {
+/// Sends what is settled until nobody can settle anything more, or until a close has been told
+/// everything that was settled before it. After the connection is lost there is nothing to
+/// send: the broker brings the messages again.
+pub(super) async fn run(
+    channel: Channel,
+    mut settled: mpsc::UnboundedReceiver<Settled>,
+    closing: CancellationToken,
+) {
     let mut tags = Tags::default();
     let mut batch = Vec::with_capacity(BATCH);
-    while settled.recv_many(&mut batch, BATCH).await > 0 {
+    loop {
+        let taken = tokio::select! {
+            biased;
+            taken = settled.recv_many(&mut batch, BATCH) => taken,
+            () = closing.cancelled() => 0,
+        };
+        if taken == 0 {
+            return;
+        }
         let (done, back): (Vec<Settled>, Vec<Settled>) =
             batch.drain(..).partition(|settled| matches!(settled, Settled::Done(_)));
-        for tag in back.into_iter().map(Settled::tag) {
-            let options = BasicNackOptions { requeue: true, multiple: false };
-            drop(channel.basic_nack(tag, options).await);
-            tags.settled.insert(tag);
-        }
-        for ack in tags.acks(done.into_iter().map(Settled::tag).collect()) {
-            let options = BasicAckOptions { multiple: ack.multiple };
-            drop(channel.basic_ack(ack.tag, options).await);
-        }
+        let back: Vec<u64> = back.into_iter().map(Settled::tag).collect();
+        let nack = BasicNackOptions { requeue: true, multiple: false };
+        join_all(back.iter().map(|tag| channel.basic_nack(*tag, nack))).await;
+        tags.settled.extend(back);
+        let acks = tags.acks(done.into_iter().map(Settled::tag).collect());
+        // Sent together: each would wait for its own trip to the socket.
+        join_all(
+            acks.into_iter()
+                .map(|ack| channel.basic_ack(ack.tag, BasicAckOptions { multiple: ack.multiple })),
+        )
+        .await;
     }
 }
 

@@ -1,6 +1,18 @@
 //! One event for one webhook; only moves forward.
 
 use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::SimpleExpr;
+
+/// Only deliveries without success: the condition of the index `deliveries_undelivered`, in the
+/// very words that the databases recognise it by.
+pub(crate) fn undelivered() -> SimpleExpr {
+    Expr::cust("status <> 2")
+}
+
+/// Only redeliveries, replays and tests: the condition of the index `deliveries_by_hand`.
+pub(crate) fn by_hand() -> SimpleExpr {
+    Expr::cust("cause <> 0")
+}
 
 /// One event for one webhook; only moves forward.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]

@@ -128,7 +128,20 @@ impl MigrationTrait for Migration {
         let unfinished = index("deliveries_unfinished", "deliveries", &["next_attempt_at"])
             .and_where(Expr::col(Alias::new("next_attempt_at")).is_not_null())
             .to_owned();
-        manager.create_index(unfinished).await
+        manager.create_index(unfinished).await?;
+        // Neither is touched by a delivery that succeeds at once.
+        let undelivered = index(
+            "deliveries_undelivered",
+            "deliveries",
+            &["webhook_id", "status", "triggered_at", "id"],
+        )
+        .and_where(Expr::cust("status <> 2"))
+        .to_owned();
+        manager.create_index(undelivered).await?;
+        let by_hand = index("deliveries_by_hand", "deliveries", &["event_key"])
+            .and_where(Expr::cust("cause <> 0"))
+            .to_owned();
+        manager.create_index(by_hand).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {

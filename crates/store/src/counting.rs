@@ -1,0 +1,40 @@
+//! Counting and paging that cost the same however many rows there are.
+
+use sea_orm::sea_query::{Asterisk, Expr, Func, Query};
+use sea_orm::{ConnectionTrait, EntityTrait, QueryTrait, Select};
+
+use crate::{PageRequest, StoreError};
+
+/// Rows of a page, at most.
+const LARGEST_PAGE: u64 = 100;
+
+/// How many rows `select` finds, counted up to `most`.
+pub(crate) async fn count_up_to<E: EntityTrait>(
+    connection: &impl ConnectionTrait,
+    select: Select<E>,
+    most: u64,
+) -> Result<u64, StoreError> {
+    // Not `PaginatorTrait::count`: it takes the limit off.
+    let mut found = select.into_query();
+    found.clear_selects().expr(Expr::val(1)).clear_order_by().limit(most);
+    let counting = Query::select()
+        .expr_as(Func::count(Expr::col(Asterisk)), "counted")
+        .from_subquery(found, "found")
+        .to_owned();
+    let row = connection.query_one(&counting).await?;
+    let counted: i64 = row.map_or(Ok(0), |row| row.try_get("", "counted"))?;
+    Ok(u64::try_from(counted).unwrap_or(0))
+}
+
+impl PageRequest {
+    /// Rows of the page.
+    pub(crate) fn rows(self) -> u64 {
+        self.limit.clamp(1, LARGEST_PAGE)
+    }
+
+    /// Rows before the page; databases count with signed numbers.
+    pub(crate) fn offset(self) -> u64 {
+        let before = self.page.saturating_sub(1).saturating_mul(self.rows());
+        Ord::min(before, i64::MAX.unsigned_abs())
+    }
+}

@@ -1,0 +1,124 @@
+//! Outcomes as the columns of their tables.
+
+use std::collections::BTreeMap;
+
+use domain::{AttemptReport, Event};
+use uuid::Uuid;
+
+use crate::Outcome;
+use crate::bulk::{Column, Field, field, nullable};
+use crate::instant::{now, to_micros};
+
+/// The events, each once and sorted by key, so that two dispatchers lock rows in one order.
+pub(crate) fn events(outcomes: &[Outcome]) -> Vec<Field> {
+    let events: BTreeMap<Uuid, &Event> =
+        outcomes.iter().map(|o| (o.event.key().0, &o.event)).collect();
+    let all = || events.values();
+    vec![
+        field("key", Column::Uuid(events.keys().copied().collect())),
+        field("user_id", Column::Text(all().map(|e| e.user.to_string()).collect())),
+        field("event_id", Column::Text(all().map(|e| e.id.to_string()).collect())),
+        field("kind", Column::Text(all().map(|e| e.kind.to_string()).collect())),
+        field("created_at", Column::BigInt(vec![to_micros(now()); events.len()])),
+        field("payload", Column::Bytes(all().map(|e| e.payload.to_vec()).collect())),
+    ]
+}
+
+/// Where the deliveries stand after these outcomes.
+pub(crate) fn deliveries(o: &[&Outcome]) -> Vec<Field> {
+    vec![
+        field("id", Column::Uuid(each(o, |o| o.delivery.as_uuid()))),
+        field("webhook_id", Column::Uuid(each(o, |o| o.webhook.as_uuid()))),
+        field("event_key", Column::Uuid(each(o, |o| o.event.key().0))),
+        field("event_kind", Column::Text(each(o, |o| o.event.kind.to_string()))),
+        field("status", Column::SmallInt(each(o, |o| o.status as i16))),
+        field("cause", Column::SmallInt(each(o, |o| o.cause as i16))),
+        field("attempts", Column::Int(each(o, number))),
+        nullable("status_code", status_codes(o)),
+        nullable("error", Column::Text(each(o, failure_text))),
+        nullable("response_time_ms", Column::BigInt(each(o, |o| reported(o, -1, millis)))),
+        field("triggered_at", Column::BigInt(each(o, triggered_at))),
+        nullable("next_attempt_at", Column::BigInt(each(o, next_attempt_at))),
+        field("payload_size", Column::BigInt(each(o, |o| length(o.event.payload.len())))),
+    ]
+}
+
+/// The attempts; all outcomes have a report.
+pub(crate) fn attempts(o: &[&Outcome]) -> Vec<Field> {
+    let kind = |r: &AttemptReport| {
+        r.failure.as_ref().map_or_else(String::new, |f| f.kind.as_str().to_owned())
+    };
+    let body = |r: &AttemptReport| storable(&String::from_utf8_lossy(&r.response));
+    let address = |r: &AttemptReport| r.address.map_or_else(String::new, |a| a.to_string());
+    vec![
+        field("delivery_id", Column::Uuid(each(o, |o| o.delivery.as_uuid()))),
+        field("number", Column::Int(each(o, number))),
+        field("started_at", Column::BigInt(each(o, triggered_at))),
+        field("response_time_ms", Column::BigInt(each(o, |o| reported(o, 0, millis)))),
+        nullable("status_code", status_codes(o)),
+        nullable("error_kind", Column::Text(each(o, |o| reported(o, String::new(), kind)))),
+        nullable("error", Column::Text(each(o, failure_text))),
+        nullable("response_body", Column::Text(each(o, |o| reported(o, String::new(), body)))),
+        nullable("address", Column::Text(each(o, |o| reported(o, String::new(), address)))),
+    ]
+}
+
+/// When the attempt was made, or, without one, now.
+pub(crate) fn triggered_at(outcome: &Outcome) -> i64 {
+    to_micros(outcome.report.as_ref().map_or_else(now, |report| report.started_at))
+}
+
+/// Text of others without control characters: PostgreSQL refuses NUL, and terminals obey others.
+/// Line ends and tabs stay.
+pub(crate) fn storable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t')).collect()
+}
+
+fn each<T>(outcomes: &[&Outcome], read: impl Fn(&Outcome) -> T) -> Vec<T> {
+    outcomes.iter().map(|outcome| read(outcome)).collect()
+}
+
+fn reported<T>(outcome: &Outcome, none: T, read: impl Fn(&AttemptReport) -> T) -> T {
+    outcome.report.as_ref().map_or(none, read)
+}
+
+fn number(outcome: &Outcome) -> i32 {
+    i32::try_from(outcome.attempt).unwrap_or(i32::MAX)
+}
+
+fn length(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+fn millis(report: &AttemptReport) -> i64 {
+    i64::try_from(report.duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn failure_text(outcome: &Outcome) -> String {
+    reported(outcome, String::new(), |r| {
+        r.failure.as_ref().map_or_else(String::new, |f| storable(&f.text))
+    })
+}
+
+/// Status codes of answers, -1 for none.
+fn status_codes(outcomes: &[&Outcome]) -> Column {
+    Column::Int(each(outcomes, |o| reported(o, -1, |r| r.status.map_or(-1, i32::from))))
+}
+
+/// When the sweep looks after the delivery: never, -1, once it has ended, and always before.
+fn next_attempt_at(outcome: &Outcome) -> i64 {
+    if outcome.status.is_final() {
+        return -1;
+    }
+    to_micros(outcome.next_attempt_at.unwrap_or_else(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::storable;
+
+    #[test]
+    fn text_of_endpoints_loses_what_terminals_and_databases_mind() {
+        assert_eq!(storable("a\0b\u{1b}[31mc\u{9b}d\r\n\te"), "ab[31mcd\r\n\te");
+    }
+}

@@ -1,0 +1,105 @@
+//! Webhooks as rows: lists and maps as JSON text in the order given, what is secret sealed.
+
+use std::collections::BTreeMap;
+
+use domain::{ProjectId, Secret, Webhook, WebhookId};
+use serde::de::DeserializeOwned;
+
+use crate::StoreError;
+use crate::entity::webhook;
+use crate::instant::{from_micros, to_micros};
+use crate::keyring::{Keyring, Place};
+
+/// The row of `webhook`, its secrets and headers sealed.
+///
+/// # Errors
+/// [`StoreError::InvalidText`].
+pub(crate) fn row_of(keyring: &Keyring, webhook: &Webhook) -> Result<webhook::Model, StoreError> {
+    check_texts(webhook)?;
+    let row = webhook.id.as_uuid();
+    let seal = |column, text: &str| keyring.seal(Place { row, column }, text.as_bytes());
+    let previous = webhook.previous_secret.as_ref();
+    let headers = to_json(&webhook.headers);
+    Ok(webhook::Model {
+        id: row,
+        user_id: webhook.user.to_string(),
+        name: webhook.name.clone(),
+        url: webhook.url.clone(),
+        events: to_json(&webhook.events),
+        project_ids: to_json(&webhook.project_ids),
+        headers: seal("headers", &headers),
+        secret: seal("secret", webhook.secret.expose()),
+        previous_secret: previous.map(|(old, _)| seal("previous_secret", old.expose())),
+        previous_until: previous.map(|(_, until)| to_micros(*until)),
+        active: webhook.active,
+        description: webhook.description.clone(),
+        metadata: to_json(&webhook.metadata),
+        disabled_reason: webhook.disabled_reason.clone(),
+        disabled_at: webhook.disabled_at.map(to_micros),
+        created_at: to_micros(webhook.created_at),
+        updated_at: to_micros(webhook.updated_at),
+    })
+}
+
+/// What stands in a column as it is must be without NUL. JSON escapes it, seals hide it.
+fn check_texts(webhook: &Webhook) -> Result<(), StoreError> {
+    let description = webhook.description.as_deref().unwrap_or_default();
+    let texts =
+        [("name", webhook.name.as_str()), ("url", &webhook.url), ("description", description)];
+    match texts.into_iter().find(|(_, text)| text.contains('\0')) {
+        Some((field, _)) => Err(StoreError::InvalidText(field)),
+        None => Ok(()),
+    }
+}
+
+/// The webhook of a row.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] when no key opens what is sealed, or a column cannot be read.
+pub(crate) fn webhook_of(keyring: &Keyring, row: webhook::Model) -> Result<Webhook, StoreError> {
+    let open = |column, sealed: &[u8]| {
+        let plain = keyring.open(Place { row: row.id, column }, sealed)?;
+        String::from_utf8(plain).map_err(|e| corrupt(&e))
+    };
+    let previous = match (&row.previous_secret, row.previous_until) {
+        (Some(sealed), Some(until)) => {
+            Some((Secret::new(open("previous_secret", sealed)?), from_micros(until)?))
+        }
+        _ => None,
+    };
+    let projects: Vec<String> = of_json(&row.project_ids)?;
+    Ok(Webhook {
+        id: WebhookId::from_uuid(row.id),
+        user: row.user_id.parse().map_err(|e| corrupt(&e))?,
+        events: of_json(&row.events)?,
+        project_ids: projects
+            .iter()
+            .map(|id| id.parse::<ProjectId>())
+            .collect::<Result<_, _>>()
+            .map_err(|e| corrupt(&e))?,
+        headers: of_json::<BTreeMap<String, String>>(&open("headers", &row.headers)?)?,
+        secret: Secret::new(open("secret", &row.secret)?),
+        previous_secret: previous,
+        metadata: of_json(&row.metadata)?,
+        name: row.name,
+        url: row.url,
+        active: row.active,
+        description: row.description,
+        disabled_reason: row.disabled_reason,
+        disabled_at: row.disabled_at.map(from_micros).transpose()?,
+        created_at: from_micros(row.created_at)?,
+        updated_at: from_micros(row.updated_at)?,
+    })
+}
+
+fn to_json(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).expect("texts, lists and maps of texts are JSON")
+}
+
+fn of_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|e| corrupt(&e))
+}
+
+fn corrupt(error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::corrupt("webhook", error)
+}

@@ -1,0 +1,16 @@
+//! What the store promises, on SQLite and PostgreSQL alike.
+
+#[macro_use]
+mod database;
+mod samples;
+
+mod leases;
+mod logs;
+mod outages;
+mod recording;
+mod schema;
+mod secrets;
+mod statistics;
+mod sweep;
+mod throughput;
+mod webhooks;

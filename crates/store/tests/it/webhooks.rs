@@ -1,0 +1,210 @@
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use domain::{DeliveryStatus, EventType, Secret, WebhookId};
+use futures::future::join_all;
+use store::{PageRequest, StoreError, WebhookChange, WebhookFilter};
+
+use crate::samples::{FIRST_PAGE, attempted, event, new_webhook, now, planned, user, webhook};
+
+on_both_databases! {
+    async fn a_webhook_is_read_back_as_it_was_made(database) {
+        let made = webhook(&database.store, "u").await;
+        let read = database.store.webhook(&user("u"), made.id).await.unwrap();
+        assert_eq!(format!("{:?}", read.webhook), format!("{made:?}"));
+        assert_eq!(read.webhook.secret.expose(), "whsec_first-secret");
+        assert_eq!(read.webhook.metadata["team"], "a\0b");
+        let new = new_webhook("u");
+        assert_eq!((read.webhook.events, read.webhook.project_ids), (new.events, new.project_ids));
+        assert_eq!(read.stats, store::WebhookStats::default());
+    }
+
+    async fn a_change_names_some_fields_and_leaves_the_others(database) {
+        let made = webhook(&database.store, "u").await;
+        let change = WebhookChange {
+            name: Some("New".into()),
+            active: Some(false),
+            description: Some(None),
+            ..WebhookChange::default()
+        };
+        let changed = database.store.update_webhook(&user("u"), made.id, change).await.unwrap();
+        let read = database.store.webhook(&user("u"), made.id).await.unwrap().webhook;
+        assert_eq!(format!("{read:?}"), format!("{changed:?}"));
+        assert_eq!((read.name.as_str(), read.active, read.description), ("New", false, None));
+        assert_eq!((read.url, read.headers, read.events), (made.url, made.headers, made.events));
+        assert_eq!(read.secret.expose(), made.secret.expose());
+        assert!(read.updated_at >= made.updated_at);
+    }
+
+    async fn changes_of_different_fields_at_once_are_all_kept(database) {
+        let made = webhook(&database.store, "u").await;
+        let set = |change: WebhookChange| {
+            let store = database.store.clone();
+            async move { store.update_webhook(&user("u"), made.id, change).await.unwrap() }
+        };
+        for round in 0..10 {
+            let (store, name) = (database.store.clone(), format!("name {round}"));
+            let metadata = BTreeMap::from([("round".to_owned(), round.to_string())]);
+            let disabled = tokio::spawn(async move {
+                store.disable_webhook(made.id, "five days", now()).await.unwrap()
+            });
+            let named = WebhookChange { name: Some(name.clone()), ..WebhookChange::default() };
+            let tagged =
+                WebhookChange { metadata: Some(metadata.clone()), ..WebhookChange::default() };
+            tokio::join!(set(named), set(tagged));
+            assert!(disabled.await.unwrap());
+            let read = database.store.find_webhook(made.id).await.unwrap().unwrap();
+            assert_eq!((read.name, read.metadata, read.active), (name, metadata, false));
+            set(WebhookChange { active: Some(true), ..WebhookChange::default() }).await;
+        }
+    }
+
+    async fn the_last_place_under_the_limit_is_given_once(database) {
+        webhook(&database.store, "u").await;
+        let racing = (0..20).map(|_| {
+            let store = database.store.clone();
+            tokio::spawn(async move { store.create_webhook(new_webhook("u"), 3).await })
+        });
+        let results = join_all(racing).await;
+        let (made, refused): (Vec<_>, Vec<_>) =
+            results.into_iter().map(Result::unwrap).partition(Result::is_ok);
+        assert_eq!(made.len(), 2);
+        assert!(refused.iter().all(|r| matches!(r, Err(StoreError::LimitReached(3)))), "{refused:?}");
+        assert!(database.store.create_webhook(new_webhook("other"), 3).await.is_ok());
+    }
+
+    async fn another_users_webhook_looks_unknown_and_stays_as_it_is(database) {
+        let (store, other) = (&database.store, user("other"));
+        let made = webhook(store, "u").await;
+        let change = WebhookChange { name: Some("taken".into()), ..WebhookChange::default() };
+        let stranger = Secret::new("whsec_stranger");
+        for result in [
+            store.webhook(&other, made.id).await.map(drop),
+            store.update_webhook(&other, made.id, change).await.map(drop),
+            store.rotate_secret(&other, made.id, stranger, now()).await.map(drop),
+            store.delete_webhook(&other, made.id).await,
+            store.deliveries(&other, made.id, &Default::default(), FIRST_PAGE).await.map(drop),
+            store.webhook(&user("u"), WebhookId::generate()).await.map(drop),
+        ] {
+            assert!(matches!(result, Err(StoreError::NotFound)), "{result:?}");
+        }
+        let listed = store.list_webhooks(&other, &WebhookFilter::default(), FIRST_PAGE).await;
+        assert_eq!(listed.unwrap().total, 0);
+        assert!(store.active_webhooks(&other).await.unwrap().is_empty());
+        let read = store.find_webhook(made.id).await.unwrap().unwrap();
+        assert_eq!(format!("{read:?}"), format!("{made:?}"));
+        assert_eq!(read.secret.expose(), made.secret.expose());
+    }
+
+    async fn a_rotated_secret_keeps_the_one_before_until_the_time_given(database) {
+        let made = webhook(&database.store, "u").await;
+        let until = now() + Duration::from_secs(3_600);
+        let secret = Secret::new("whsec_second-secret");
+        let owner = user("u");
+        database.store.rotate_secret(&owner, made.id, secret, until).await.unwrap();
+        let read = database.store.find_webhook(made.id).await.unwrap().unwrap();
+        assert_eq!(read.secret.expose(), "whsec_second-secret");
+        let (previous, kept_until) = read.previous_secret.unwrap();
+        assert_eq!((previous.expose(), kept_until), ("whsec_first-secret", until));
+        let third = Secret::new("whsec_third-secret");
+        let read = database.store.rotate_secret(&owner, made.id, third, now()).await.unwrap();
+        assert!(read.previous_secret.is_none(), "no grace period was asked for");
+    }
+
+    async fn a_disabled_webhook_says_why_until_it_is_switched_on(database) {
+        let made = webhook(&database.store, "u").await;
+        let at = now();
+        assert!(database.store.disable_webhook(made.id, "dead\0", at).await.unwrap());
+        assert!(!database.store.disable_webhook(made.id, "again", at).await.unwrap());
+        let read = database.store.find_webhook(made.id).await.unwrap().unwrap();
+        assert_eq!((read.active, read.disabled_reason.as_deref()), (false, Some("dead")));
+        assert_eq!(read.disabled_at, Some(at));
+        assert!(database.store.active_webhooks(&user("u")).await.unwrap().is_empty());
+        let on = WebhookChange { active: Some(true), ..WebhookChange::default() };
+        let read = database.store.update_webhook(&user("u"), made.id, on).await.unwrap();
+        assert_eq!((read.active, read.disabled_reason, read.disabled_at), (true, None, None));
+        assert_eq!(database.store.active_webhooks(&user("u")).await.unwrap().len(), 1);
+    }
+
+    async fn a_deleted_webhook_is_gone_and_its_unfinished_deliveries_are_cancelled(database) {
+        let store = &database.store;
+        let (made, kept) = (webhook(store, "u").await, webhook(store, "u").await);
+        let [waiting, retrying, done] = ["e1", "e2", "e3"].map(|id| event("u", id, "{}"));
+        let outcomes = [
+            planned(&made, &waiting),
+            attempted(&made, &retrying, 1, DeliveryStatus::Retrying),
+            attempted(&made, &done, 1, DeliveryStatus::Success),
+            planned(&kept, &waiting),
+        ];
+        store.record(&outcomes).await.unwrap();
+
+        store.delete_webhook(&user("u"), made.id).await.unwrap();
+
+        let again = store.delete_webhook(&user("u"), made.id).await;
+        assert!(matches!(again, Err(StoreError::NotFound)), "{again:?}");
+        assert!(store.find_webhook(made.id).await.unwrap().is_none());
+        let ids = outcomes.each_ref().map(|outcome| outcome.delivery);
+        let progress = store.progress(&ids).await.unwrap();
+        let statuses = ids.map(|id| progress[&id].status);
+        use DeliveryStatus::{Cancelled, Pending, Success};
+        assert_eq!(statuses, [Cancelled, Cancelled, Success, Pending]);
+        assert_eq!(progress[&ids[1]].next_attempt_at, None);
+        let late = attempted(&made, &retrying, 2, DeliveryStatus::Success);
+        store.record(&[late]).await.unwrap();
+        assert_eq!(store.progress(&ids).await.unwrap()[&ids[1]].status, Cancelled);
+    }
+
+    async fn a_list_is_searched_filtered_and_paged_newest_first(database) {
+        let (store, owner) = (&database.store, user("u"));
+        let mut made = Vec::new();
+        for (name, events, active) in
+            [("100% Alpha", "scrape.*", true), ("beta_x", "*", false), ("Gamma", "alert.negative_spike", true)]
+        {
+            let new = store::NewWebhook {
+                name: name.into(), events: vec![events.into()], active, ..new_webhook("u")
+            };
+            made.push(store.create_webhook(new, 0).await.unwrap().id);
+        }
+        let list = |filter: WebhookFilter| {
+            let owner = owner.clone();
+            async move {
+                let page = store.list_webhooks(&owner, &filter, FIRST_PAGE).await.unwrap();
+                assert_eq!(page.total as usize, page.items.len());
+                page.items.into_iter().map(|item| item.webhook.name).collect::<Vec<_>>()
+            }
+        };
+        let search = |text: &str| WebhookFilter { search: Some(text.into()), ..Default::default() };
+        assert_eq!(list(WebhookFilter::default()).await, ["Gamma", "beta_x", "100% Alpha"]);
+        assert_eq!(list(search("ALPHA")).await, ["100% Alpha"]);
+        assert_eq!(list(search("0%")).await, ["100% Alpha"]);
+        assert_eq!(list(search("a_x")).await, ["beta_x"]);
+        assert_eq!(list(search("hooks.EXAMPLE")).await.len(), 3);
+        assert!(list(search("a\0")).await.is_empty());
+        let off = WebhookFilter { active: Some(false), ..Default::default() };
+        assert_eq!(list(off).await, ["beta_x"]);
+        let wanting = |event| WebhookFilter { event: Some(event), ..Default::default() };
+        assert_eq!(list(wanting(EventType::ScrapeCompleted)).await, ["beta_x", "100% Alpha"]);
+        assert_eq!(list(wanting(EventType::AlertNegativeSpike)).await, ["Gamma", "beta_x"]);
+        let page = PageRequest { page: 2, limit: 2 };
+        let second = store.list_webhooks(&owner, &Default::default(), page).await.unwrap();
+        assert_eq!((second.total, second.items.len()), (3, 1));
+        assert_eq!(second.items[0].webhook.id, made[0]);
+        let far = PageRequest { page: u64::MAX, limit: u64::MAX };
+        assert!(store.list_webhooks(&owner, &Default::default(), far).await.unwrap().items.is_empty());
+        let active = store.active_webhooks(&owner).await.unwrap();
+        let active: Vec<_> = active.iter().map(|webhook| webhook.id).collect();
+        assert_eq!(active, [made[0], made[2]], "oldest first");
+        assert_eq!(made.iter().collect::<HashSet<_>>().len(), 3);
+    }
+
+    async fn a_text_with_nul_is_refused_by_its_field(database) {
+        let new = store::NewWebhook { name: "a\0b".into(), ..new_webhook("u") };
+        let refused = database.store.create_webhook(new, 0).await;
+        assert!(matches!(refused, Err(StoreError::InvalidText("name"))), "{refused:?}");
+        let made = webhook(&database.store, "u").await;
+        let change =
+            WebhookChange { description: Some(Some("\0".into())), ..WebhookChange::default() };
+        let refused = database.store.update_webhook(&user("u"), made.id, change).await;
+        assert!(matches!(refused, Err(StoreError::InvalidText("description"))), "{refused:?}");
+    }
+}
