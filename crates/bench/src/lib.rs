@@ -1,5 +1,5 @@
-//! Measures and breaks Studio Webhooks from outside: private servers, a receiver that records,
-//! a publisher that keeps a ledger, and the bare loop that shows what the machine can do.
+//! Measures and breaks Studio Webhooks from outside: private servers, receivers that record,
+//! publishers, and the bare loop that shows what the machine can do.
 //!
 //! Nothing here knows the product's crates. What it sees, a stranger would see.
 
@@ -15,3 +15,10 @@ pub mod signature;
 
 pub mod processes;
 pub mod websocket;
+
+pub mod arrivals;
+pub mod limit;
+pub mod load;
+pub mod product;
+pub mod report;
+pub mod usage;
