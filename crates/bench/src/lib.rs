@@ -8,10 +8,13 @@ pub mod servers;
 pub mod event;
 pub mod http;
 pub mod publish;
+pub mod quantile;
 pub mod token;
 
 pub mod receiver;
 pub mod signature;
+
+pub mod ledger;
 
 pub mod processes;
 pub mod websocket;
