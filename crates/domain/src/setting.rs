@@ -35,7 +35,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 pub fn format_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
     for (size, unit) in [(3_600_000, "h"), (60_000, "m"), (1_000, "s")] {
-        if millis > 0 && millis % size == 0 {
+        if millis > 0 && millis.is_multiple_of(size) {
             return format!("{}{unit}", millis / size);
         }
     }

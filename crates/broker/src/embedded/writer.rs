@@ -85,7 +85,7 @@ impl Publication {
 struct Placed {
     id: i64,
     due_at: Option<i64>,
-    publication: Box<Publication>,
+    publication: Publication,
 }
 
 pub(super) struct Writer {
@@ -168,7 +168,7 @@ impl Writer {
         let mut close = false;
         for command in batch.drain(..) {
             match command {
-                Command::Publish(publication) => publications.push(publication),
+                Command::Publish(publication) => publications.push(*publication),
                 Command::Done(mut ids) => self.done.append(&mut ids),
                 Command::Load(queue) => drop(loads.insert(queue)),
                 Command::Close => close = true,
@@ -187,7 +187,7 @@ impl Writer {
     }
 
     /// Writes publications and deletions, then answers and hands on.
-    async fn commit(&mut self, publications: Vec<Box<Publication>>) {
+    async fn commit(&mut self, publications: Vec<Publication>) {
         let now = now_millis();
         let placed: Vec<Placed> =
             publications.into_iter().map(|publication| self.place(publication, now)).collect();
@@ -208,7 +208,7 @@ impl Writer {
         }
     }
 
-    fn place(&mut self, publication: Box<Publication>, now: i64) -> Placed {
+    fn place(&mut self, publication: Publication, now: i64) -> Placed {
         self.last_id += 1;
         let due_at = publication.delay().map(|delay| {
             now.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)).max(now + 1)
@@ -248,7 +248,7 @@ impl Writer {
     /// Answers the publisher and lets consumers and readers have the message.
     fn hand_on(&mut self, placed: Placed, kept: &HashSet<i64>) {
         let Placed { id, due_at, publication } = placed;
-        let Publication { queue, kind, event, message, reply } = *publication;
+        let Publication { queue, kind, event, message, reply } = publication;
         reply.send(Ok(())).ok();
         if let Some(due) = due_at {
             self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
@@ -367,7 +367,7 @@ const MESSAGES: [&str; 8] =
     ["id", "queue", "due_at", "history_seq", "content_type", "message_id", "headers", "body"];
 
 fn history_row(placed: &Placed, now: i64) -> Vec<Value> {
-    let Publication { kind, event, message, .. } = &*placed.publication;
+    let Publication { kind, event, message, .. } = &placed.publication;
     vec![
         placed.id.into(),
         event.as_ref().map(|event| event.user.to_string()).into(),
@@ -396,7 +396,7 @@ fn pointer_row(placed: &Placed) -> Vec<Value> {
 }
 
 fn message_row(placed: &Placed) -> Vec<Value> {
-    let Publication { queue, message, .. } = &*placed.publication;
+    let Publication { queue, message, .. } = &placed.publication;
     vec![
         placed.id.into(),
         queue.to_string().into(),

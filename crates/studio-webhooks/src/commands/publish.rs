@@ -54,7 +54,7 @@ impl Publish {
             let publisher = Publisher::open(s).await?;
             let published = match (&self.event, &self.file) {
                 (Some(kind), _) => {
-                    let event = self.from_flags(*kind)?;
+                    let event = self.event_of_flags(*kind)?;
                     publisher.publish(vec![event]).await?
                 }
                 (None, Some(path)) => publish_lines(&publisher, path).await?,
@@ -66,7 +66,7 @@ impl Publish {
         })
     }
 
-    fn from_flags(&self, kind: EventType) -> anyhow::Result<Event> {
+    fn event_of_flags(&self, kind: EventType) -> anyhow::Result<Event> {
         let user = self.user.as_ref().context("--user is missing")?;
         let id = self.id.clone().unwrap_or_else(EventId::generate);
         let data = self.data.as_deref().unwrap_or(kind.example_data());

@@ -27,17 +27,19 @@ fn refused(settings: &[(&str, &str)], command: &str) -> String {
 #[test]
 fn a_wrong_setting_stops_the_start_with_one_line_that_names_its_key() {
     let secret = ("STUDIO__AUTH__JWT_SECRET", "a secret for tests, of at least 32 bytes");
+    let keys =
+        ("STUDIO__SECRETS__KEYS", "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[], "auth.jwt_secret"),
         (&[("STUDIO__AUTH__JWT_SECRET", "short")], "auth.jwt_secret"),
         (&[secret, ("STUDIO__DELIVERY__TIMEOUT", "soon")], "delivery.timeout"),
         (&[secret, ("STUDIO__DELIVERY__RETRY_DELAYS", "1m,x")], "delivery.retry_delays"),
         (&[secret, ("STUDIO__DELIVERY__ALLOW_NETWORKS", "10.0.0.0/99")], "delivery.allow_networks"),
-        (&[secret, ("STUDIO__API__BIND", "nowhere")], "api.bind"),
+        (&[secret, keys, ("STUDIO__API__BIND", "nowhere")], "api.bind"),
         (&[secret, ("STUDIO__API__RATE_LIMIT", "many")], "api.rate_limit"),
         (&[secret, ("STUDIO__API__NONSENSE", "1")], "nonsense"),
         (&[secret, ("STUDIO__NONSENSE__KEY", "1")], "nonsense"),
-        (&[secret, ("STUDIO__BROKER__URL", "kafka://x")], "broker.url"),
+        (&[secret, keys, ("STUDIO__BROKER__URL", "kafka://x")], "broker.url"),
         (&[secret, ("STUDIO__API__BIND", "127.0.0.1:0")], "secrets.keys"),
     ];
     for (settings, key) in cases {

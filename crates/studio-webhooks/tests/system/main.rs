@@ -1,5 +1,6 @@
 //! The built binary, looked at only from outside: real brokers, databases, receivers, browsers'
 //! protocol, real interpreters, real kills. Every test that can runs on both backends.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod commands;
 mod crashes;
