@@ -1,7 +1,7 @@
 //! Request bodies: JSON, bounded, read strictly.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
@@ -9,17 +9,19 @@ use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpRequest};
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::error::{ApiError, FieldError};
+use crate::json::Unique;
 
 /// Largest body of an ordinary request, bytes.
 const SMALL: usize = 64 * 1024;
 
 /// Largest body of a batch of events, bytes.
 const LARGE: usize = 8 * 1024 * 1024;
+
+/// Longest time that a body may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The fields of a JSON object; none for an empty body where one may be left out.
 #[derive(Debug)]
@@ -30,37 +32,10 @@ pub(crate) struct EventsBody(pub(crate) Bytes);
 
 impl Fields {
     pub(crate) fn read(body: &[u8]) -> Result<Self, ApiError> {
-        serde_json::from_slice(body).map_err(|e| match e.classify() {
-            serde_json::error::Category::Data if e.to_string().contains("invalid type") => {
-                ApiError::Invalid(vec![FieldError::new("body", "must be a JSON object")])
-            }
-            _ => ApiError::Malformed(e.to_string()),
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = BTreeMap::new();
-                while let Some((key, value)) = map.next_entry::<String, Value>()? {
-                    if fields.contains_key(&key) {
-                        return Err(A::Error::custom(format!("the field {key:?} stands twice")));
-                    }
-                    fields.insert(key, value);
-                }
-                Ok(Fields(fields))
-            }
+        match serde_json::from_slice(body).map_err(|e| ApiError::Malformed(e.to_string()))? {
+            Unique(Value::Object(fields)) => Ok(Self(fields.into_iter().collect())),
+            _ => Err(ApiError::Invalid(vec![FieldError::new("body", "must be a JSON object")])),
         }
-        d.deserialize_map(Object)
     }
 }
 
@@ -126,7 +101,11 @@ async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Result<B
     collect(payload, limit).await
 }
 
-async fn collect(mut payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+async fn collect(payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+    tokio::time::timeout(PATIENCE, gather(payload, limit)).await.unwrap_or(Err(ApiError::TooSlow))
+}
+
+async fn gather(mut payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|e| ApiError::Malformed(e.to_string()))?;

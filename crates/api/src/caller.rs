@@ -13,13 +13,14 @@ use time::OffsetDateTime;
 
 use crate::Api;
 use crate::error::ApiError;
+use crate::query::Query;
 
-/// May see the user's own.
+/// May see what is the user's: the caller, or, with `?user_id=`, whom an admin acts for.
 pub(crate) struct Reader {
     pub(crate) user: UserId,
 }
 
-/// May change the user's own.
+/// May change what is the user's.
 pub(crate) struct Writer {
     pub(crate) user: UserId,
 }
@@ -45,20 +46,25 @@ fn authenticate(request: &HttpRequest) -> Result<(Access, &Api), ApiError> {
     Ok((access, api))
 }
 
-/// The user of a request, counted against their limit.
+/// The user that a request is for, counted against the limit of the one who makes it.
 fn user(
     request: &HttpRequest,
     allowed: impl Fn(&Access) -> bool,
     refusal: &'static str,
 ) -> Result<UserId, ApiError> {
     let (access, api) = authenticate(request)?;
-    if let Some(remaining) = api.limits.count(&access.user)? {
+    if let Some(remaining) = api.limits.count(&access.user) {
         request.extensions_mut().insert(remaining);
+        remaining.check()?;
     }
     if !allowed(&access) {
         return Err(ApiError::Forbidden(refusal));
     }
-    Ok(access.user)
+    match Query::user(request)? {
+        None => Ok(access.user),
+        Some(user) if access.roles.is_admin() => Ok(user),
+        Some(_) => Err(ApiError::Forbidden("acting for another user needs the role admin")),
+    }
 }
 
 impl FromRequest for Reader {

@@ -23,6 +23,8 @@ pub(crate) enum ApiError {
     Conflict(String),
     #[error("the body has more than {0} bytes")]
     TooLarge(usize),
+    #[error("the body did not arrive in time")]
+    TooSlow,
     #[error("the body must be JSON, with the header Content-Type: application/json")]
     UnsupportedMediaType,
     #[error("{} of the request cannot be accepted", fields(.0))]
@@ -73,7 +75,8 @@ struct ErrorBody {
 }
 
 impl ApiError {
-    fn code(&self) -> &'static str {
+    /// The name of the case, for programs.
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "MALFORMED_JSON",
             Self::Unauthorized(_) => "UNAUTHORIZED",
@@ -82,11 +85,20 @@ impl ApiError {
             Self::MethodNotAllowed(_) => "METHOD_NOT_ALLOWED",
             Self::Conflict(_) => "CONFLICT",
             Self::TooLarge(_) => "PAYLOAD_TOO_LARGE",
+            Self::TooSlow => "REQUEST_TIMEOUT",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
             Self::Invalid(_) => "VALIDATION_ERROR",
             Self::TooManyRequests(_) => "RATE_LIMITED",
             Self::Unavailable(_) => "SERVICE_UNAVAILABLE",
             Self::Internal => "INTERNAL_ERROR",
+        }
+    }
+
+    /// What is wrong, field by field.
+    pub(crate) fn details(&self) -> &[FieldError] {
+        match self {
+            Self::Invalid(errors) => errors,
+            _ => &[],
         }
     }
 }
@@ -101,6 +113,7 @@ impl ResponseError for ApiError {
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyRequests(_) => StatusCode::TOO_MANY_REQUESTS,
@@ -120,14 +133,14 @@ impl ResponseError for ApiError {
             Self::Unauthorized(_) => {
                 answer.insert_header(("www-authenticate", "Bearer"));
             }
-            Self::TooLarge(_) => drop(answer.force_close()),
+            Self::TooLarge(_) | Self::TooSlow => drop(answer.force_close()),
             _ => {}
         }
-        let details = match self {
-            Self::Invalid(errors) => errors.clone(),
-            _ => Vec::new(),
+        let error = ErrorBody {
+            code: self.code(),
+            message: self.to_string(),
+            details: self.details().to_vec(),
         };
-        let error = ErrorBody { code: self.code(), message: self.to_string(), details };
         // The request's id is filled in on the way out, where it is known.
         let meta = serde_json::json!({ "request_id": crate::requests::PLACE });
         answer.json(ErrorEnvelope { success: false, error, meta })

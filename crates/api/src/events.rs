@@ -1,24 +1,19 @@
 //! `POST /v1/events` and `GET /v1/events/{event_id}`
 
+use actix_web::HttpRequest;
 use actix_web::web::{Data, Path};
 use broker::{Outgoing, PublishError, Target};
-use domain::{Event, EventId, Origin, Rejection};
-use serde::{Deserialize, Serialize};
+use domain::{Event, EventId};
+use serde::Serialize;
 use serde_json::value::RawValue;
-use time::OffsetDateTime;
 
 use crate::Api;
 use crate::body::EventsBody;
 use crate::caller::{Reader, Service};
 use crate::envelope::Success;
 use crate::error::{ApiError, FieldError};
+use crate::event_input::{BATCH, Batch, read};
 use crate::view::{LogView, seconds};
-
-/// Events of one request, at most.
-const BATCH: usize = 1_000;
-
-/// Largest single event with its frame, bytes.
-const SINGLE: usize = domain::MAX_EVENT_BYTES + 1_024;
 
 /// The answer to one event, or to each of a batch.
 #[derive(Serialize)]
@@ -34,117 +29,87 @@ pub(crate) struct Accepted {
     event: &'static str,
 }
 
+/// What became of one event of a batch, in the order of the request.
 #[derive(Serialize)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub(crate) enum ItemResult {
     Accepted { id: EventId },
-    Rejected { code: &'static str, message: String },
+    Rejected { code: &'static str, message: String, details: Vec<FieldError> },
 }
 
-/// What tells a batch from an event, and what may be left out.
-#[derive(Deserialize)]
-struct Shape<'a> {
-    #[serde(borrow)]
-    events: Option<Vec<&'a RawValue>>,
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    timestamp: Option<&'a RawValue>,
+impl From<ApiError> for ItemResult {
+    fn from(error: ApiError) -> Self {
+        Self::Rejected {
+            code: error.code(),
+            message: error.to_string(),
+            details: error.details().to_vec(),
+        }
+    }
 }
 
 /// Takes one event, or `{"events": […]}`; answers 202 once the broker has confirmed them.
 pub(crate) async fn publish(
     api: Data<Api>,
     _caller: Service,
+    request: HttpRequest,
     body: EventsBody,
 ) -> Result<Success<Published>, ApiError> {
     let text = std::str::from_utf8(&body.0).map_err(|e| ApiError::Malformed(e.to_string()))?;
-    let shape = shape(text)?;
-    let Some(events) = shape.events else {
-        if text.len() > SINGLE {
-            return Err(ApiError::TooLarge(SINGLE));
-        }
-        return publish_one(&api, text).await.map(Success::accepted);
+    let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    let Ok(Batch { events }) = serde_json::from_str(text) else {
+        return publish_one(&api, read(text, trace)?).await.map(Success::accepted);
     };
-    if events.is_empty() || events.len() > BATCH {
-        let message = format!("must have 1 to {BATCH} entries, found {}", events.len());
+    if events.count == 0 || events.count > BATCH {
+        let message = format!("must have 1 to {BATCH} entries, found {}", events.count);
         return Err(ApiError::Invalid(vec![FieldError::new("events", message)]));
     }
-    let read: Vec<_> = events.iter().map(|event| read(event.get())).collect();
+    let read = events.texts.iter().map(|text| read(text.get(), trace)).collect();
     publish_many(&api, read).await.map(Success::accepted)
 }
 
-fn shape(text: &str) -> Result<Shape<'_>, ApiError> {
-    serde_json::from_str(text).map_err(|e| match e.classify() {
-        serde_json::error::Category::Data => {
-            let message = "must be an event, or an object with a list \"events\"";
-            ApiError::Invalid(vec![FieldError::new("body", message)])
-        }
-        _ => ApiError::Malformed(e.to_string()),
-    })
+async fn publish_one(api: &Api, event: Event) -> Result<Published, ApiError> {
+    let (target, message) = message(&event);
+    api.broker.publish(target, message).await.map_err(not_confirmed)?;
+    Ok(Published::One(Accepted { event: event.kind.as_str(), id: event.id }))
 }
 
-async fn publish_one(api: &Api, text: &str) -> Result<Published, ApiError> {
-    let event = read(text).map_err(|rejection| {
-        ApiError::Invalid(vec![FieldError::new(field_of(rejection.code), rejection.message)])
-    })?;
-    api.broker
-        .publish(Target::Events(event.kind), Outgoing::event(&event))
-        .await
-        .map_err(not_confirmed)?;
-    Ok(Published::One(Accepted { event: event.kind.as_str(), id: event.id }))
+fn message(event: &Event) -> (Target, Outgoing) {
+    (Target::Events(event.kind), Outgoing::event(event))
 }
 
 async fn publish_many(
     api: &Api,
-    read: Vec<Result<Event, Rejection>>,
+    read: Vec<Result<Event, ApiError>>,
 ) -> Result<Published, ApiError> {
-    let messages = read
-        .iter()
-        .flatten()
-        .map(|event| (Target::Events(event.kind), Outgoing::event(event)))
-        .collect();
-    let mut confirmed = api.broker.publish_all(messages).await.into_iter();
-    let mut results = Vec::with_capacity(read.len());
-    let mut accepted = 0;
-    for event in read {
-        results.push(match event {
-            Err(Rejection { code, message }) => ItemResult::Rejected { code, message },
-            Ok(event) => {
-                // All or none: what is not confirmed is published again with the same ids, and
-                // what was confirmed is recognised then.
-                confirmed.next().unwrap_or(Ok(())).map_err(not_confirmed)?;
-                accepted += 1;
-                ItemResult::Accepted { id: event.id }
-            }
-        });
+    if read.iter().all(Result::is_err) {
+        return Err(ApiError::Invalid(all_details(read)));
     }
+    let messages = read.iter().flatten().map(message).collect();
+    // All or none: when one is not confirmed, the answer is 503 and the publisher sends them
+    // again with the same ids; those that were confirmed are recognised then.
+    for result in api.broker.publish_all(messages).await {
+        result.map_err(not_confirmed)?;
+    }
+    let results: Vec<ItemResult> = read
+        .into_iter()
+        .map(|event| event.map_or_else(ItemResult::from, |e| ItemResult::Accepted { id: e.id }))
+        .collect();
+    let accepted = results.iter().filter(|r| matches!(r, ItemResult::Accepted { .. })).count();
     Ok(Published::Many { accepted, rejected: results.len() - accepted, results })
 }
 
-/// An event of its JSON text, with id and time made where they are left out.
-fn read(text: &str) -> Result<Event, Rejection> {
-    let shape: Shape<'_> = serde_json::from_str(text)
-        .map_err(|e| Rejection::new("wrong_field", format!("must be an event: {e}")))?;
-    let origin = Origin {
-        message_id: shape.id.is_none().then(|| EventId::generate().to_string()),
-        timestamp: shape.timestamp.is_none().then(|| OffsetDateTime::now_utc().unix_timestamp()),
-        ..Origin::default()
-    };
-    Event::from_json(text.as_bytes(), &origin)
-}
-
-/// The field that a rejection is about.
-fn field_of(code: &str) -> &'static str {
-    match code {
-        "missing_id" | "invalid_id" => "id",
-        "missing_event" | "unknown_type" => "event",
-        "missing_timestamp" | "invalid_timestamp" => "timestamp",
-        "missing_user_id" | "invalid_user_id" => "user_id",
-        "invalid_project_id" => "data.project_id",
-        "missing_data" | "invalid_data" | "too_deep" | "lone_surrogate" => "data",
-        _ => "body",
-    }
+/// What is wrong with each of a batch of which nothing is right.
+fn all_details(read: Vec<Result<Event, ApiError>>) -> Vec<FieldError> {
+    let errors = read.into_iter().enumerate().filter_map(|(i, event)| Some((i, event.err()?)));
+    errors
+        .flat_map(|(i, error)| match error {
+            ApiError::Invalid(details) => details
+                .into_iter()
+                .map(|d| FieldError::new(format!("events[{i}].{}", d.field), d.message))
+                .collect(),
+            other => vec![FieldError::new(format!("events[{i}]"), other.to_string())],
+        })
+        .collect()
 }
 
 /// What the broker did not confirm may be kept or not: it is to be published again.

@@ -1,11 +1,16 @@
 //! `/healthz`, `/readyz` and `/metrics`
 
+use std::time::Duration;
+
 use actix_web::HttpResponse;
 use actix_web::web::Data;
 use broker::Health;
 use serde_json::json;
 
 use crate::Api;
+
+/// Longest wait for the database's answer.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The process lives.
 pub(crate) async fn healthz() -> HttpResponse {
@@ -14,7 +19,11 @@ pub(crate) async fn healthz() -> HttpResponse {
 
 /// Whether requests can be served: 503 names what is away.
 pub(crate) async fn readyz(api: Data<Api>) -> HttpResponse {
-    let store = api.store.ping().await.err().map(|_| "away");
+    let store = match tokio::time::timeout(PATIENCE, api.store.ping()).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(error.to_string()),
+        Err(_) => Some("the database does not answer".to_owned()),
+    };
     let broker = match api.broker.health() {
         Health::Ready => None,
         Health::Away(reason) => Some(reason),
@@ -22,7 +31,7 @@ pub(crate) async fn readyz(api: Data<Api>) -> HttpResponse {
     let ready = store.is_none() && broker.is_none();
     let body = json!({
         "status": if ready { "ready" } else { "away" },
-        "store": store.unwrap_or("ready"),
+        "store": store.as_deref().unwrap_or("ready"),
         "broker": broker.as_deref().unwrap_or("ready"),
     });
     if ready {

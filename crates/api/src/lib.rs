@@ -9,10 +9,13 @@ mod catalogue;
 mod config;
 mod envelope;
 mod error;
+mod event_input;
 mod events;
 mod health;
+mod json;
 mod limits;
 mod logs;
+mod metrics;
 mod query;
 mod requests;
 mod routes;
@@ -24,7 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access::Verifier;
-use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer};
 use broker::SharedBroker;
 use delivery::Sender;
@@ -61,7 +63,7 @@ impl Api {
     }
 }
 
-/// How long a request's head, and then its body, may take to arrive.
+/// Longest time that a request's head may take to arrive.
 const SLOWEST_HEAD: Duration = Duration::from_secs(10);
 
 /// Serves the API until `stop`; requests under way get 10 s to finish.
@@ -73,15 +75,13 @@ pub async fn serve(
     listener: std::net::TcpListener,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let server = HttpServer::new(move || {
-        App::new().wrap(from_fn(requests::observe)).configure(routes(api.clone()))
-    })
-    .tcp_nodelay(true)
-    .client_request_timeout(SLOWEST_HEAD)
-    .shutdown_timeout(10)
-    .disable_signals()
-    .listen(listener)?
-    .run();
+    let server = HttpServer::new(move || App::new().configure(routes(api.clone())))
+        .tcp_nodelay(true)
+        .client_request_timeout(SLOWEST_HEAD)
+        .shutdown_timeout(10)
+        .disable_signals()
+        .listen(listener)?
+        .run();
     let handle = server.handle();
     tokio::spawn(async move {
         stop.cancelled().await;

@@ -1,6 +1,7 @@
 //! How many requests a user may make in a minute.
 
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use domain::UserId;
@@ -15,18 +16,32 @@ use crate::error::ApiError;
 type Limiter =
     RateLimiter<UserId, DefaultKeyedStateStore<UserId>, DefaultClock, StateInformationMiddleware>;
 
-/// Users remembered before those at rest are forgotten.
-const REMEMBERED: usize = 50_000;
+/// Tests of webhooks by one user in a minute: each is a request to anywhere.
+const TESTS: u32 = 10;
 
-/// The limit of each user; none when it is switched off.
-pub(crate) struct RateLimits(Option<(u32, Limiter)>);
+/// Requests between two rounds of forgetting users at rest.
+const ROUND: u32 = 10_000;
+
+/// The limits of each user; none when they are switched off.
+pub(crate) struct RateLimits {
+    requests: Option<Limit>,
+    tests: Option<Limit>,
+}
+
+struct Limit {
+    per_minute: NonZeroU32,
+    limiter: Limiter,
+    counted: AtomicU32,
+}
 
 /// What a user may still do: the `X-RateLimit-` headers.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Remaining {
     limit: u32,
     left: u32,
     reset_at: i64,
+    /// How long to wait, in seconds, when nothing is left.
+    wait: Option<u64>,
 }
 
 impl Remaining {
@@ -38,38 +53,90 @@ impl Remaining {
             ("x-ratelimit-reset", self.reset_at),
         ]
     }
+
+    /// # Errors
+    /// [`ApiError::TooManyRequests`] with the seconds to wait, when the limit was reached.
+    pub(crate) fn check(&self) -> Result<(), ApiError> {
+        self.wait.map_or(Ok(()), |seconds| Err(ApiError::TooManyRequests(seconds)))
+    }
 }
 
 impl RateLimits {
+    /// `per_minute` requests of each user, and tests of webhooks; 0 switches both limits off.
     pub(crate) fn new(per_minute: u32) -> Self {
-        Self(NonZeroU32::new(per_minute).map(|limit| {
-            let limiter = RateLimiter::keyed(Quota::per_minute(limit));
-            (per_minute, limiter.with_middleware())
-        }))
+        let requests = NonZeroU32::new(per_minute).map(Limit::new);
+        let tests = requests.as_ref().and(NonZeroU32::new(TESTS)).map(Limit::new);
+        Self { requests, tests }
     }
 
     /// Counts a request of `user`.
+    pub(crate) fn count(&self, user: &UserId) -> Option<Remaining> {
+        self.requests.as_ref().map(|limit| limit.count(user))
+    }
+
+    /// Counts a test by `user`.
     ///
     /// # Errors
     /// [`ApiError::TooManyRequests`] with the seconds to wait.
-    pub(crate) fn count(&self, user: &UserId) -> Result<Option<Remaining>, ApiError> {
-        let Some((limit, limiter)) = &self.0 else {
-            return Ok(None);
-        };
-        if limiter.len() > REMEMBERED {
-            limiter.retain_recent();
+    pub(crate) fn count_test(&self, user: &UserId) -> Result<(), ApiError> {
+        self.tests.as_ref().map_or(Ok(()), |limit| limit.count(user).check())
+    }
+}
+
+impl Limit {
+    fn new(per_minute: NonZeroU32) -> Self {
+        let limiter = RateLimiter::keyed(Quota::per_minute(per_minute)).with_middleware();
+        Self { per_minute, limiter, counted: AtomicU32::new(0) }
+    }
+
+    fn count(&self, user: &UserId) -> Remaining {
+        if self.counted.fetch_add(1, Ordering::Relaxed) % ROUND == ROUND - 1 {
+            self.limiter.retain_recent();
         }
-        match limiter.check_key(user) {
-            Ok(state) => {
-                let left = state.remaining_burst_capacity();
-                let refill = Duration::from_secs(60) / *limit * (*limit - left);
-                let reset_at = OffsetDateTime::now_utc() + refill;
-                Ok(Some(Remaining { limit: *limit, left, reset_at: reset_at.unix_timestamp() + 1 }))
-            }
-            Err(until) => {
-                let wait = until.wait_time_from(DefaultClock::default().now());
-                Err(ApiError::TooManyRequests(wait.as_secs() + 1))
-            }
+        let limit = self.per_minute.get();
+        let (left, wait) = match self.limiter.check_key(user) {
+            Ok(state) => (state.remaining_burst_capacity(), None),
+            Err(until) => (0, Some(until.wait_time_from(DefaultClock::default().now()))),
+        };
+        let refill = Duration::from_secs(60) / limit * (limit - left);
+        Remaining {
+            limit,
+            left,
+            reset_at: (OffsetDateTime::now_utc() + refill).unix_timestamp() + 1,
+            // Rounded up: whoever waits as long as we say gets through.
+            wait: wait.map(|wait| wait.as_secs() + 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str) -> UserId {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn a_user_gets_as_many_as_are_allowed_and_others_are_not_touched() {
+        let limits = RateLimits::new(3);
+        for left in [2, 1, 0] {
+            let remaining = limits.count(&user("a")).unwrap();
+            assert!(remaining.check().is_ok());
+            assert_eq!(remaining.left, left);
+        }
+        let refused = limits.count(&user("a")).unwrap();
+        let Err(ApiError::TooManyRequests(wait)) = refused.check() else { panic!("{refused:?}") };
+        assert!((1..=21).contains(&wait), "{wait}");
+        assert!(limits.count(&user("b")).unwrap().check().is_ok());
+    }
+
+    #[test]
+    fn zero_switches_every_limit_off() {
+        let limits = RateLimits::new(0);
+        for _ in 0..1_000 {
+            assert!(limits.count(&user("a")).is_none());
+            assert!(limits.count_test(&user("a")).is_ok());
         }
     }
 }

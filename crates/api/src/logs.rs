@@ -73,8 +73,6 @@ pub(crate) async fn redeliver(
     let id = DeliveryId::derive(&event.user, &event.id, webhook, &nonce);
     let task =
         DeliveryTask { id, webhook, event, attempt: 1, not_before: None, cause: Cause::Redelivery };
-    // Recorded first: it stands in the log from the answer on, and the sweep knows of it.
-    api.store.record(&[planned(&task)]).await?;
     let message = Outgoing {
         message_id: Some(task.event.id.to_string()),
         ..Outgoing::json(task.event.to_message())
@@ -83,6 +81,11 @@ pub(crate) async fn redeliver(
         .publish(Target::Queue(Queue::Deliver), message.with_headers(task.headers()))
         .await
         .map_err(crate::events::not_confirmed)?;
+    // Afterwards: had it been recorded and not published, the user would try again after the
+    // error, and the sweep would send it a second time. An attempt that was faster stands.
+    if let Err(error) = api.store.record(&[planned(&task)]).await {
+        tracing::warn!(delivery.id = %id, "a redelivery shows in the log once tried: {error}");
+    }
     Ok(Success::accepted(Redelivery { id: id.to_string(), status: "pending" }))
 }
 

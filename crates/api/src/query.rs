@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use actix_web::HttpRequest;
-use domain::{DeliveryStatus, EventType};
+use domain::{DeliveryStatus, EventType, UserId};
 use store::{DeliveryFilter, PageRequest, WebhookFilter};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -19,8 +19,29 @@ pub(crate) struct Query {
     errors: Vec<FieldError>,
 }
 
+/// Whom an admin acts for; read with the token, on every path.
+const USER: &str = "user_id";
+
 impl Query {
+    /// `user_id`, if it is given.
+    pub(crate) fn user(request: &HttpRequest) -> Result<Option<UserId>, ApiError> {
+        if !request.query_string().contains(USER) {
+            return Ok(None);
+        }
+        let mut query = Self::all(request)?;
+        let expected = "must be 1 to 128 printable characters without spaces";
+        let user = query.take(USER, |text| text.parse().ok(), expected);
+        if query.errors.is_empty() { Ok(user) } else { Err(ApiError::Invalid(query.errors)) }
+    }
+
+    /// The parameters of `request`, but for `user_id`.
     pub(crate) fn of(request: &HttpRequest) -> Result<Self, ApiError> {
+        let mut query = Self::all(request)?;
+        query.given.remove(USER);
+        Ok(query)
+    }
+
+    fn all(request: &HttpRequest) -> Result<Self, ApiError> {
         let pairs: Vec<(String, String)> =
             actix_web::web::Query::from_query(request.query_string())
                 .map(actix_web::web::Query::into_inner)

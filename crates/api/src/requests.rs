@@ -8,10 +8,15 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue}
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage};
 use domain::RequestId;
+use tracing::Instrument;
 
 use crate::limits::Remaining;
+use crate::metrics;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Characters of a path that are logged.
+const LOGGED_PATH: usize = 256;
 
 /// Stands in error answers until the id is filled in: of the same length as the ids we make.
 pub(crate) const PLACE: &str = "req_00000000000000000000000000000000";
@@ -32,8 +37,10 @@ pub async fn observe(
     let name = name(request.headers());
     request.extensions_mut().insert(RequestName(name.clone()));
     // The path without its query, which may hold a token.
-    let (method, path) = (request.method().clone(), request.path().to_owned());
-    let answer = next.call(request).await?.map_into_boxed_body();
+    let method = request.method().clone();
+    let path: String = request.path().chars().take(LOGGED_PATH).collect();
+    let span = tracing::info_span!("request", request.id = %name);
+    let answer = next.call(request).instrument(span).await?.map_into_boxed_body();
     let mut answer = if answer.response().error().is_some() || answer.status().as_u16() >= 400 {
         fill_in(answer, &name).await?
     } else {
@@ -41,11 +48,13 @@ pub async fn observe(
     };
     let remaining = answer.request().extensions().get::<Remaining>().copied();
     finish(answer.headers_mut(), &name, remaining);
-    let (status, duration_ms) = (answer.status().as_u16(), began.elapsed().as_millis() as u64);
-    if status >= 500 {
-        tracing::warn!(request.id = %name, %method, path, status, duration_ms, "request failed");
-    } else {
-        tracing::debug!(request.id = %name, %method, path, status, duration_ms, "request");
+    let (status, took) = (answer.status().as_u16(), began.elapsed());
+    let route = answer.request().match_pattern();
+    metrics::count(method.as_str(), route.as_deref().unwrap_or("unknown"), status, took);
+    // Probes come every few seconds and say nothing.
+    if !matches!(path.as_str(), "/healthz" | "/readyz" | "/metrics") {
+        let duration_ms = took.as_micros() as f64 / 1_000.0;
+        tracing::info!(request.id = %name, %method, path, status, duration_ms, "{method} answered {status}");
     }
     Ok(answer)
 }
@@ -81,6 +90,7 @@ fn finish(headers: &mut HeaderMap, name: &str, remaining: Option<Remaining>) {
         (CACHE_CONTROL, "no-store"),
         (HeaderName::from_static("x-content-type-options"), "nosniff"),
         (HeaderName::from_static("x-frame-options"), "DENY"),
+        (HeaderName::from_static("content-security-policy"), "default-src 'none'"),
         (HeaderName::from_static("referrer-policy"), "no-referrer"),
     ];
     for (name, value) in fixed {

@@ -1,40 +1,43 @@
 //! Every route of the API: one list.
 
+use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{Resource, Route};
+use actix_web::{Resource, Route, Scope, guard};
 
 use crate::error::ApiError;
-use crate::{Api, catalogue, events, health, logs, webhooks};
+use crate::{Api, catalogue, events, health, logs, requests, webhooks};
 
-/// Mounts the API, and its answer to unknown paths, on an application.
+/// Mounts the API: its routes, its answer to unknown paths, and what every answer of it has.
+/// Mount it last, for it answers whatever comes to it.
 pub fn routes(api: Api) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + 'static {
     move |config: &mut ServiceConfig| {
-        config.app_data(Data::new(api));
-        for resource in resources() {
-            config.service(resource);
-        }
-        config.default_service(web::to(|| async { Err::<&str, _>(ApiError::NotFound) }));
+        let all = resources().into_iter().fold(web::scope(""), Scope::service);
+        config.service(
+            all.app_data(Data::new(api))
+                .default_service(web::to(|| async { Err::<&str, _>(ApiError::NotFound) }))
+                .wrap(from_fn(requests::observe)),
+        );
     }
 }
 
 fn resources() -> Vec<Resource> {
-    use web::{delete, get, patch, post, put};
+    use web::{delete, patch, post, put};
     let webhook = "/v1/webhooks/{webhook_id}";
     let under = |path: &str| format!("{webhook}/{path}");
     vec![
-        at("/healthz", "GET", [get().to(health::healthz)]),
-        at("/readyz", "GET", [get().to(health::readyz)]),
-        at("/metrics", "GET", [get().to(health::metrics)]),
+        at("/healthz", "GET, HEAD", [get().to(health::healthz)]),
+        at("/readyz", "GET, HEAD", [get().to(health::readyz)]),
+        at("/metrics", "GET, HEAD", [get().to(health::metrics)]),
         at(
             "/v1/webhooks",
-            "GET, POST",
+            "GET, HEAD, POST",
             [get().to(webhooks::read::list), post().to(webhooks::create::create)],
         ),
         // Before the path of one webhook, which would take it for an id.
-        at("/v1/webhooks/events", "GET", [get().to(catalogue::list)]),
+        at("/v1/webhooks/events", "GET, HEAD", [get().to(catalogue::list)]),
         at(
             webhook,
-            "GET, PUT, PATCH, DELETE",
+            "GET, HEAD, PUT, PATCH, DELETE",
             [
                 get().to(webhooks::read::get),
                 put().to(webhooks::update::update),
@@ -44,12 +47,17 @@ fn resources() -> Vec<Resource> {
         ),
         at(&under("test"), "POST", [post().to(webhooks::test::test)]),
         at(&under("rotate-secret"), "POST", [post().to(webhooks::rotate::rotate)]),
-        at(&under("logs"), "GET", [get().to(logs::list)]),
-        at(&under("logs/{log_id}"), "GET", [get().to(logs::get)]),
+        at(&under("logs"), "GET, HEAD", [get().to(logs::list)]),
+        at(&under("logs/{log_id}"), "GET, HEAD", [get().to(logs::get)]),
         at(&under("logs/{log_id}/redeliver"), "POST", [post().to(logs::redeliver)]),
         at("/v1/events", "POST", [post().to(events::publish)]),
-        at("/v1/events/{event_id}", "GET", [get().to(events::get)]),
+        at("/v1/events/{event_id}", "GET, HEAD", [get().to(events::get)]),
     ]
+}
+
+/// GET, and HEAD with the same meaning: actix leaves the body out.
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 /// A path with its methods; any other is answered with the list of them.

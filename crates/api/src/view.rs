@@ -46,6 +46,9 @@ impl Beyond {
     }
 }
 
+/// What is shown instead of a header's value that nobody should read.
+pub(crate) const MASK: &str = "***";
+
 /// Headers that hold credentials show that they are set, and nothing more.
 fn masked(headers: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let secret = |name: &str| {
@@ -53,7 +56,7 @@ fn masked(headers: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         ["authorization", "cookie", "token", "secret", "key"].iter().any(|w| name.contains(w))
     };
     let shown = |(name, value): (&String, &String)| {
-        let value = if secret(name) { "***".to_owned() } else { value.clone() };
+        let value = if secret(name) { MASK.to_owned() } else { value.clone() };
         (name.clone(), value)
     };
     headers.iter().map(shown).collect()

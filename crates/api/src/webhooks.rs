@@ -7,10 +7,15 @@ pub(crate) mod rotate;
 pub(crate) mod test;
 pub(crate) mod update;
 
+use std::time::Duration;
+
 use domain::WebhookId;
 
 use crate::Api;
 use crate::error::ApiError;
+
+/// Longest wait for an announcement: a broker that is away holds up nobody who changes a webhook.
+const ANNOUNCE: Duration = Duration::from_secs(1);
 
 /// The webhook of a path; what is no id is unknown.
 pub(crate) fn webhook_id(text: &str) -> Result<WebhookId, ApiError> {
@@ -21,7 +26,9 @@ pub(crate) fn webhook_id(text: &str) -> Result<WebhookId, ApiError> {
 /// delays it by the age of their caches.
 async fn announce(api: &Api, user: &domain::UserId, id: WebhookId) {
     let message = broker::ControlMessage::webhook_changed(user, id);
-    if let Err(error) = api.broker.announce(&message).await {
-        tracing::warn!(webhook.id = %id, "a change was not announced: {error}");
+    match tokio::time::timeout(ANNOUNCE, api.broker.announce(&message)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(webhook.id = %id, "a change was not announced: {error}"),
+        Err(_) => tracing::warn!(webhook.id = %id, "a change was not announced in time"),
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::error::FieldError;
 use crate::validation::{collect, object, text, wrong};
+use crate::view::MASK;
 
 /// Headers of one webhook, at most, and the bytes of all of them.
 const MOST: usize = 20;
@@ -59,6 +60,13 @@ pub(super) fn own_headers(value: Value) -> Result<BTreeMap<String, String>, Vec<
             return Err(wrong(&field, "stands twice in different case"));
         }
         let value = text(&field, value, 0, VALUE)?;
+        if value == MASK {
+            // Somebody sends back what they read: the value would be lost.
+            return Err(wrong(
+                &field,
+                "is the masked form; send the value, or leave `headers` out",
+            ));
+        }
         if !value.is_ascii() {
             return Err(wrong(&field, "must be ASCII"));
         }
@@ -126,9 +134,14 @@ mod tests {
         assert!(
             own_headers(json!({ "Authorization": "Bearer x", "X-Custom-Header": "value" })).is_ok()
         );
-        for value in
-            [json!("a\r\nb"), json!("é"), json!("\u{7f}"), json!(1), json!("x".repeat(4_097))]
-        {
+        for value in [
+            json!("***"),
+            json!("a\r\nb"),
+            json!("é"),
+            json!("\u{7f}"),
+            json!(1),
+            json!("x".repeat(4_097)),
+        ] {
             assert!(own_headers(json!({ "X-A": value })).is_err());
         }
         assert!(own_headers(json!({ "X-A": "1", "x-a": "2" })).is_err());

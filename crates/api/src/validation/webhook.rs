@@ -141,7 +141,11 @@ fn secret(value: Value) -> Checked<Option<Secret>> {
     if value.is_null() {
         return Ok(None);
     }
-    text("secret", value, 8, 256).map(|secret| Some(Secret::new(secret)))
+    let secret = text("secret", value, 8, 256)?;
+    if secret.starts_with("whsec_...") {
+        return Err(wrong("secret", "is the masked form; send the secret, or leave the field out"));
+    }
+    Ok(Some(Secret::new(secret)))
 }
 
 fn active(value: Value) -> Checked<bool> {

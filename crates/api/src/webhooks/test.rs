@@ -59,6 +59,7 @@ pub(crate) async fn test(
             asked
         }
     };
+    api.limits.count_test(&caller.user)?;
     let event = sample(&caller.user, asked.unwrap_or_else(|| first_subscribed(&found.webhook)))?;
     let now = OffsetDateTime::now_utc();
     let endpoint = Endpoint::new(&found.webhook, now).map_err(|_| ApiError::Internal)?;

@@ -1,5 +1,5 @@
 //! What the store promises, on SQLite and PostgreSQL alike.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[macro_use]
 mod database;

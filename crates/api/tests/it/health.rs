@@ -1,0 +1,36 @@
+//! What operators ask.
+
+use crate::studio::Studio;
+
+#[tokio::test]
+async fn a_service_with_everything_there_is_ready() {
+    let studio = Studio::start().await;
+    studio.stranger().get("/healthz").await.expect(200);
+    let ready = studio.stranger().get("/readyz").await.expect(200).json();
+    assert_eq!(ready["store"], "ready");
+    assert_eq!(ready["broker"], "ready");
+}
+
+#[tokio::test]
+async fn what_is_away_is_named() {
+    let studio = Studio::start().await;
+    studio.store.clone().close().await;
+    let away = studio.stranger().get("/readyz").await.expect(503).json();
+    assert_ne!(away["store"], "ready");
+    assert_eq!(away["broker"], "ready");
+    studio.stranger().get("/healthz").await.expect(200);
+    let answer = studio.user("usr_1").get("/v1/webhooks").await.expect(503);
+    assert_eq!(answer.code(), "SERVICE_UNAVAILABLE");
+    assert!(answer.header("retry-after").parse::<u64>().is_ok());
+}
+
+#[tokio::test]
+async fn metrics_count_requests_by_route_and_never_by_path() {
+    let studio = Studio::start().await;
+    let id = studio.user("usr_1").webhook("https://example.com/").await;
+    studio.user("usr_1").get(&format!("/v1/webhooks/{id}")).await.expect(200);
+    studio.stranger().get("/of/my/own/choice").await.expect(404);
+    let text = studio.stranger().get("/metrics").await.expect(200).text;
+    assert!(text.contains(r#"route="/v1/webhooks/{webhook_id}""#), "{text}");
+    assert!(!text.contains(&id) && !text.contains("choice") && !text.contains("usr_1"), "{text}");
+}

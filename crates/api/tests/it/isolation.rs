@@ -1,0 +1,72 @@
+//! What is another user's does not exist.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::receiver::Receiver;
+use crate::studio::Studio;
+
+/// An answer without what differs from request to request.
+fn body(answer: &crate::studio::Answer) -> Value {
+    let mut body = answer.json();
+    body["meta"] = json!(null);
+    body
+}
+
+#[tokio::test]
+async fn another_users_ids_are_unknown_on_every_route() {
+    let studio = Studio::start().await;
+    let endpoint = Receiver::answering("200 OK", "OK").await;
+    let owner = studio.user("usr_owner");
+    let id = owner.webhook(&endpoint.url()).await;
+    let test = owner.post(&format!("/v1/webhooks/{id}/test"), json!({})).await.expect(200).data();
+    let log = test["log_id"].as_str().unwrap();
+    let shown = owner.get(&format!("/v1/webhooks/{id}/logs/{log}")).await.expect(200).data();
+    let event = shown["event_id"].as_str().unwrap();
+    let before = owner.get("/v1/webhooks").await.data();
+
+    let thief = studio.user("usr_thief");
+    let own = thief.webhook("https://example.com/").await;
+    let unknown =
+        body(&thief.get(&format!("/v1/webhooks/wh_{}", "0".repeat(32))).await.expect(404));
+    let change = Some(json!({ "name": "stolen", "nonsense": 1 }).to_string());
+    for (method, path, sent) in [
+        (Method::GET, format!("/v1/webhooks/{id}"), None),
+        (Method::PUT, format!("/v1/webhooks/{id}"), change.clone()),
+        (Method::PATCH, format!("/v1/webhooks/{id}"), change.clone()),
+        (Method::DELETE, format!("/v1/webhooks/{id}"), None),
+        (Method::POST, format!("/v1/webhooks/{id}/test"), None),
+        (Method::POST, format!("/v1/webhooks/{id}/rotate-secret"), None),
+        (Method::GET, format!("/v1/webhooks/{id}/logs"), None),
+        (Method::GET, format!("/v1/webhooks/{id}/logs/{log}"), None),
+        (Method::POST, format!("/v1/webhooks/{id}/logs/{log}/redeliver"), None),
+        // Another's log under one's own webhook.
+        (Method::GET, format!("/v1/webhooks/{own}/logs/{log}"), None),
+        (Method::POST, format!("/v1/webhooks/{own}/logs/{log}/redeliver"), None),
+        (Method::GET, format!("/v1/events/{event}"), None),
+    ] {
+        let answer = thief.send(method.clone(), &path, sent).await.expect(404);
+        assert_eq!(body(&answer), unknown, "{method} {path}");
+    }
+    assert_eq!(owner.get("/v1/webhooks").await.data(), before, "nothing changed");
+    assert_eq!(endpoint.received().len(), 1, "nothing was sent");
+    let listed = thief.get("/v1/webhooks").await.data();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_no_id_is_unknown() {
+    let studio = Studio::start().await;
+    let user = studio.user("usr_1");
+    let id = user.webhook("https://example.com/").await;
+    let upper = id.to_uppercase();
+    let long = "x".repeat(8_000);
+    for wrong in ["1", "wh_", "log_1", "%00", "..%2f", "%27%20OR%201=1--", &upper, &long] {
+        assert_eq!(
+            user.get(&format!("/v1/webhooks/{wrong}")).await.expect(404).code(),
+            "NOT_FOUND"
+        );
+        let path = format!("/v1/webhooks/{id}/logs/{wrong}");
+        assert_eq!(user.get(&path).await.expect(404).code(), "NOT_FOUND", "{wrong}");
+    }
+}

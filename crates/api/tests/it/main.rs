@@ -1,0 +1,16 @@
+//! The service as its users see it: real HTTP, a real store, the embedded broker.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
+
+mod access;
+mod conventions;
+mod events;
+mod health;
+mod isolation;
+mod limits;
+mod logs;
+mod receiver;
+mod studio;
+mod test_operation;
+mod validation;
+mod webhooks;

@@ -1,0 +1,86 @@
+//! An endpoint of a webhook, on this machine.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What an endpoint received.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Received {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let line = self.head.lines().find(|line| {
+            line.split_once(':').is_some_and(|(known, _)| known.eq_ignore_ascii_case(name))
+        });
+        line.and_then(|line| line.split_once(':')).map_or("", |(_, value)| value.trim())
+    }
+}
+
+/// Answers every request alike and remembers it.
+pub(crate) struct Receiver {
+    address: SocketAddr,
+    received: Arc<Mutex<Vec<Received>>>,
+}
+
+impl Receiver {
+    /// Answers with this status line and body.
+    pub(crate) async fn answering(status: &'static str, body: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let record = received.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, record.clone(), status, body));
+            }
+        });
+        Self { address, received }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/hook", self.address)
+    }
+
+    pub(crate) fn received(&self) -> Vec<Received> {
+        self.received.lock().unwrap().clone()
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    record: Arc<Mutex<Vec<Received>>>,
+    status: &'static str,
+    body: &'static str,
+) {
+    let mut bytes = Vec::new();
+    let head_end = loop {
+        if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            break at + 4;
+        }
+        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+            return;
+        }
+    };
+    let head = String::from_utf8_lossy(&bytes[..head_end]).into_owned();
+    let mut request = Received { head, body: Vec::new() };
+    let length: usize = request.header("content-length").parse().unwrap();
+    while bytes.len() < head_end + length {
+        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+    request.body = bytes.split_off(head_end);
+    record.lock().unwrap().push(request);
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    // A caller that went away is its own affair.
+    stream.write_all(answer.as_bytes()).await.ok();
+}
