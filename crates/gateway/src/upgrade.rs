@@ -1,0 +1,157 @@
+//! `GET /v1/ws`: who is let in.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use access::{Access, Denied};
+use actix_web::body::{BodyStream, MessageBody};
+use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
+use actix_web::web::Payload;
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use futures::stream;
+use serde_json::json;
+use time::OffsetDateTime;
+
+use crate::credentials::{self, BEARER};
+use crate::entry::Form;
+use crate::frame;
+use crate::presence::Full;
+use crate::protocol::Goodbye;
+use crate::socket::SocketBody;
+use crate::worker::Worker;
+
+/// A connection that is refused before it is one.
+pub(crate) struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: &'static str,
+}
+
+const STOPPING: Refusal = Refusal {
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    code: "SERVICE_UNAVAILABLE",
+    message: "the server starts or stops; come back",
+};
+const BUSY: Refusal = Refusal {
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    code: "SERVICE_UNAVAILABLE",
+    message: "the server has too many connections; come back",
+};
+const CROWDED: Refusal = Refusal {
+    status: StatusCode::TOO_MANY_REQUESTS,
+    code: "TOO_MANY_CONNECTIONS",
+    message: "too many connections",
+};
+const FOREIGN: Refusal = Refusal {
+    status: StatusCode::FORBIDDEN,
+    code: "ORIGIN_NOT_ALLOWED",
+    message: "this page may not connect here",
+};
+const UNKNOWN: Refusal = Refusal {
+    status: StatusCode::UNAUTHORIZED,
+    code: "UNAUTHORIZED",
+    message: "send a valid access token",
+};
+const FORBIDDEN: Refusal = Refusal {
+    status: StatusCode::FORBIDDEN,
+    code: "FORBIDDEN",
+    message: "this token may not read events",
+};
+
+/// Upgrades to a WebSocket. A wrong token is refused before; an expired one is let in and closed
+/// with 4001, and one connection too many with 4502, because browsers cannot see why an upgrade
+/// was refused.
+pub(crate) async fn upgrade(
+    request: HttpRequest,
+    payload: Payload,
+    worker: Rc<Worker>,
+) -> actix_web::Result<HttpResponse> {
+    let access = match admit(&request, &worker) {
+        Ok(access) => access,
+        Err(refusal) => return Ok(refusal.answer(&worker)),
+    };
+    let (answer, session, incoming) =
+        actix_ws::handle_with_protocols(&request, payload, &[BEARER])?;
+    // Everything that is said goes through a body of our own.
+    drop(session);
+    let entered = access
+        .map_err(|_expired| Goodbye::TOKEN_EXPIRED)
+        .map(|access| worker.enter(&access, address(&request), Form::Socket));
+    let session = match entered {
+        Ok(Ok(session)) => session,
+        Ok(Err(Full::User)) => return Ok(part(answer, Goodbye::TOO_MANY_CONNECTIONS, &worker)),
+        Ok(Err(full)) => return Ok(Refusal::of(full).answer(&worker)),
+        Err(goodbye) => return Ok(part(answer, goodbye, &worker)),
+    };
+    let incoming = incoming
+        .max_frame_size(worker.config.message_bytes)
+        .aggregate_continuations()
+        .max_continuation_size(worker.config.message_bytes);
+    Ok(answer
+        .map_body(|_, handshake| SocketBody::new(worker, session, incoming, handshake).boxed()))
+}
+
+/// Who asks to be let in; the inner `Err` is somebody whose token has expired.
+pub(crate) fn admit(
+    request: &HttpRequest,
+    worker: &Worker,
+) -> Result<Result<Access, Access>, Refusal> {
+    if worker.hub.is_draining() || !worker.hub.is_following() {
+        return Err(STOPPING);
+    }
+    if !credentials::origin_allowed(request, &worker.config.origins) {
+        return Err(FOREIGN);
+    }
+    let token = credentials::token(request);
+    match worker.verifier.verify(&token, OffsetDateTime::now_utc()) {
+        Ok(access) if access.roles.can_read() => Ok(Ok(access)),
+        Ok(_) => Err(FORBIDDEN),
+        Err(Denied::Expired(access)) => Ok(Err(access)),
+        Err(Denied::Invalid) => Err(UNKNOWN),
+    }
+}
+
+/// Where a connection comes from.
+pub(crate) fn address(request: &HttpRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|address| address.ip().to_canonical())
+}
+
+/// An upgraded connection that is told nothing but `goodbye`.
+fn part(answer: HttpResponse, goodbye: Goodbye, worker: &Worker) -> HttpResponse {
+    worker.hub.metrics.closed(goodbye.code);
+    let close = Ok::<Bytes, std::convert::Infallible>(frame::close(goodbye.code, goodbye.reason));
+    answer.map_body(|_, _| BodyStream::new(stream::iter([close])).boxed())
+}
+
+impl Refusal {
+    /// The refusal of somebody whose token has expired, where that can be seen.
+    pub(crate) const EXPIRED: Self = UNKNOWN;
+
+    pub(crate) fn of(full: Full) -> Self {
+        match full {
+            Full::Process => BUSY,
+            Full::Address | Full::User => CROWDED,
+        }
+    }
+
+    /// The refusal of a request that names what does not exist.
+    pub(crate) const fn malformed(code: &'static str, message: &'static str) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code, message }
+    }
+
+    /// The answer, in the form of the API's errors.
+    pub(crate) fn answer(&self, worker: &Worker) -> HttpResponse {
+        worker.hub.metrics.refused(self.status.as_u16());
+        let mut answer = HttpResponse::build(self.status);
+        if matches!(self.status.as_u16(), 429 | 503) {
+            answer.insert_header((RETRY_AFTER, "5"));
+        }
+        answer.json(json!({
+            "success": false,
+            "error": { "code": self.code, "message": self.message },
+            "meta": { "request_id": domain::RequestId::generate() },
+        }))
+    }
+}
