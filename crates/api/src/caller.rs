@@ -28,8 +28,12 @@ pub(crate) struct Writer {
 /// May publish events of any user.
 pub(crate) struct Service;
 
+fn unmounted() -> ApiError {
+    ApiError::internal("the routes were mounted without the API")
+}
+
 fn authenticate(request: &HttpRequest) -> Result<(Access, &Api), ApiError> {
-    let api = request.app_data::<Data<Api>>().ok_or(ApiError::Internal)?;
+    let api = request.app_data::<Data<Api>>().ok_or_else(unmounted)?;
     let mut headers = request.headers().get_all(AUTHORIZATION);
     let (first, second) = (headers.next(), headers.next());
     let token = match (first, second) {

@@ -24,7 +24,7 @@ pub(crate) async fn list(_caller: Reader) -> Result<Success<Vec<EventTypeView>>,
         Ok(EventTypeView {
             event: kind.as_str(),
             description: kind.description(),
-            example: example.map_err(|_| ApiError::Internal)?,
+            example: example.map_err(ApiError::internal)?,
         })
     };
     EventType::ALL.iter().map(view).collect::<Result<_, _>>().map(Success::ok)

@@ -75,6 +75,12 @@ struct ErrorBody {
 }
 
 impl ApiError {
+    /// Our own fault: noted here, for operators; the caller learns nothing of it.
+    pub(crate) fn internal(reason: impl std::fmt::Display) -> Self {
+        tracing::error!("a request failed: {reason}");
+        Self::Internal
+    }
+
     /// The name of the case, for programs.
     pub(crate) fn code(&self) -> &'static str {
         match self {
@@ -161,10 +167,7 @@ impl From<StoreError> for ApiError {
                 tracing::warn!("a request failed: the store is away: {reason}");
                 Self::Unavailable("the database")
             }
-            StoreError::Config { .. } | StoreError::Corrupt { .. } => {
-                tracing::error!("a request failed: {error}");
-                Self::Internal
-            }
+            StoreError::Config { .. } | StoreError::Corrupt { .. } => Self::internal(error),
         }
     }
 }

@@ -153,7 +153,7 @@ pub(crate) async fn get(
         id: event.id,
         event: event.kind.as_str(),
         created_at: seconds(event.created_at),
-        payload: RawValue::from_string(payload).map_err(|_| ApiError::Internal)?,
+        payload: RawValue::from_string(payload).map_err(ApiError::internal)?,
         deliveries: rows
             .into_iter()
             .map(|row| EventDelivery { webhook_id: row.webhook.to_string(), log: row.into() })

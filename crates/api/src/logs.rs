@@ -67,7 +67,7 @@ pub(crate) async fn redeliver(
         let message = "the webhook is switched off; switch it on before redelivering";
         return Err(ApiError::Conflict(message.to_owned()));
     }
-    let event = Event::from_payload(caller.user, event.payload).map_err(|_| ApiError::Internal)?;
+    let event = Event::from_payload(caller.user, event.payload).map_err(ApiError::internal)?;
     // Drawn, not derived: every redelivery by hand is one of its own.
     let nonce = Uuid::now_v7().to_string();
     let id = DeliveryId::derive(&event.user, &event.id, webhook, &nonce);

@@ -5,12 +5,19 @@ use std::time::Duration;
 use domain::setting;
 use serde::Deserialize;
 
+use crate::outbox::Patience;
+use crate::resume::Room;
+use crate::ring::Bounds;
+
 /// `[gateway]`, or `STUDIO__GATEWAY__…`
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct GatewayConfig {
     /// Where it listens; `127.0.0.1:8081` by default. `all` serves it on the API's address.
     pub bind: String,
+    /// Origins that browsers may connect from, separated by commas; any when empty, the default.
+    #[serde(deserialize_with = "setting::texts")]
+    pub origins: Vec<String>,
     /// How often a ping frame is sent; 30 s by default.
     #[serde(deserialize_with = "setting::duration")]
     pub ping_every: Duration,
@@ -21,35 +28,96 @@ pub struct GatewayConfig {
     /// by default.
     #[serde(deserialize_with = "setting::number")]
     pub queue_bytes: usize,
-    /// Connections of one user, at most; 32 by default.
+    /// How long a connection may take nothing of what waits for it before it is closed as too
+    /// slow (4002), found when more is to be sent; 10 s by default.
+    #[serde(deserialize_with = "setting::duration")]
+    pub stalled_after: Duration,
+    /// Bytes that may wait for all connections of one worker thread; beyond, the one with most
+    /// is closed (4002). 134,217,728 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub worker_queue_bytes: usize,
+    /// Connections of the process, at most (503); 50,000 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub connections: usize,
+    /// Connections of one user, at most (4502); 32 by default.
     #[serde(deserialize_with = "setting::number")]
     pub connections_per_user: usize,
+    /// Connections of one address, at most (429); 0, the default, sets no limit: behind a proxy
+    /// all have the same address.
+    #[serde(deserialize_with = "setting::number")]
+    pub connections_per_address: usize,
     /// Projects that one connection may subscribe to; 100 by default.
     #[serde(deserialize_with = "setting::number")]
     pub subscriptions: usize,
-    /// Largest message of a client, bytes; 4,096 by default.
+    /// Largest message of a client, bytes (4501); 4,096 by default.
     #[serde(deserialize_with = "setting::number")]
     pub message_bytes: usize,
-    /// Messages of a client in a second; 10 by default, with a burst of four times as many.
+    /// Messages of a client in a second, with a burst of four times as many (4505); 10 by
+    /// default.
     #[serde(deserialize_with = "setting::number")]
     pub messages_per_second: u32,
-    /// Origins that browsers may connect from, separated by commas; any when empty, the default.
-    #[serde(deserialize_with = "setting::texts")]
-    pub origins: Vec<String>,
+    /// How long an event is kept for clients that come back; 5 min by default.
+    #[serde(deserialize_with = "setting::duration")]
+    pub resume_age: Duration,
+    /// Bytes that are kept for them, at most; 67,108,864 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub resume_bytes: usize,
+    /// Events that are kept for them, at most; 100,000 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub resume_events: usize,
+    /// Events that one `subscribe` sends again, at most; beyond, the client is told to load its
+    /// state afresh. 1,000 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub replay_events: usize,
+    /// How long connections are given to leave when the process stops; 15 s by default.
+    #[serde(deserialize_with = "setting::duration")]
+    pub drain_for: Duration,
 }
 
 impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             bind: "127.0.0.1:8081".into(),
+            origins: Vec::new(),
             ping_every: Duration::from_secs(30),
             silent_after: Duration::from_secs(60),
             queue_bytes: 256 * 1024,
+            stalled_after: Duration::from_secs(10),
+            worker_queue_bytes: 128 * 1024 * 1024,
+            connections: 50_000,
             connections_per_user: 32,
+            connections_per_address: 0,
             subscriptions: 100,
             message_bytes: 4 * 1024,
             messages_per_second: 10,
-            origins: Vec::new(),
+            resume_age: Duration::from_secs(5 * 60),
+            resume_bytes: 64 * 1024 * 1024,
+            resume_events: 100_000,
+            replay_events: 1_000,
+            drain_for: Duration::from_secs(15),
         }
+    }
+}
+
+impl GatewayConfig {
+    /// How often a worker looks after its connections.
+    pub(crate) fn tick(&self) -> Duration {
+        (self.ping_every.min(self.silent_after) / 30)
+            .clamp(Duration::from_millis(10), Duration::from_secs(1))
+    }
+
+    pub(crate) fn patience(&self) -> Patience {
+        Patience { bytes: self.queue_bytes, without_progress: self.stalled_after }
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds { age: self.resume_age, bytes: self.resume_bytes, events: self.resume_events }
+    }
+
+    /// What may be sent again to a connection for which `waiting` bytes wait already.
+    pub(crate) fn room(&self, waiting: usize) -> Room {
+        // The answer goes out before.
+        let bytes = self.queue_bytes.saturating_sub(waiting + 512);
+        Room { events: self.replay_events, bytes }
     }
 }

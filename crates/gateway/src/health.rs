@@ -11,16 +11,17 @@ pub(crate) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
+/// Ready once the history has been caught up with: then clients can resume here.
 pub(crate) async fn readyz(gateway: Data<Gateway>) -> HttpResponse {
-    match gateway.broker.health() {
-        Health::Ready if !gateway.hub.is_draining() => {
-            HttpResponse::Ok().json(json!({ "status": "ready", "broker": "ready" }))
+    let (status, broker) = match gateway.broker.health() {
+        Health::Away(reason) => ("away", reason),
+        Health::Ready if gateway.hub.is_draining() => ("draining", "ready".to_owned()),
+        Health::Ready if !gateway.hub.is_following() => ("catching up", "ready".to_owned()),
+        Health::Ready => {
+            return HttpResponse::Ok().json(json!({ "status": "ready", "broker": "ready" }));
         }
-        Health::Ready => HttpResponse::ServiceUnavailable().json(json!({ "status": "draining" })),
-        Health::Away(reason) => {
-            HttpResponse::ServiceUnavailable().json(json!({ "status": "away", "broker": reason }))
-        }
-    }
+    };
+    HttpResponse::ServiceUnavailable().json(json!({ "status": status, "broker": broker }))
 }
 
 pub(crate) async fn metrics() -> HttpResponse {

@@ -1,213 +1,197 @@
-//! Who is connected, and handing events to them.
+//! One reader of the history for the process. Each event is read and encoded once, kept for
+//! those who come back, and handed to the workers that its user is connected to.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
-use broker::{ControlMessage, ControlSignal, HistoryEntry, SharedBroker};
-use bytestring::ByteString;
-use dashmap::DashMap;
-use domain::{Event, UserId};
-use rand::RngExt;
-use serde_json::json;
-use tokio::sync::mpsc;
+use broker::{ControlMessage, ControlSignal, HistoryEntry, HistoryReader, SharedBroker};
+use domain::Event;
+use futures::FutureExt;
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, oneshot};
 
+use crate::config::GatewayConfig;
+use crate::entry::Entry;
 use crate::metrics::Metrics;
-use crate::protocol::close;
-use crate::subscriptions::Subscriptions;
+use crate::presence::Presence;
+use crate::protocol::Goodbye;
+use crate::recent::Recent;
+use crate::ring::Ring;
+use crate::worker::Order;
 
-/// Messages that may wait for one connection, beside the limit in bytes.
-const QUEUE: usize = 1_024;
+/// Orders that wait for one worker; the reader waits for the slowest.
+const ORDERS: usize = 64;
 
-/// Every connection of the process.
+/// Events that are handed over together.
+const BATCH: usize = 64;
+
+/// How often the ring is looked through for what is too old.
+const EXPIRE: Duration = Duration::from_secs(10);
+
+/// What the process shares.
 pub(crate) struct Hub {
-    users: DashMap<UserId, Vec<Arc<Connection>>>,
-    draining: AtomicBool,
+    pub(crate) presence: Arc<Presence>,
     pub(crate) metrics: Metrics,
-}
-
-/// One connection, as the hub sees it.
-pub(crate) struct Connection {
-    id: u64,
-    token_id: Option<String>,
-    subscriptions: Mutex<Subscriptions>,
-    queue: mpsc::Sender<ByteString>,
-    queued: AtomicUsize,
-    most_bytes: usize,
-    /// Told to close; set once.
-    closing: AtomicBool,
-    pub(crate) closed: tokio::sync::Notify,
-    pub(crate) close_code: Mutex<Option<(u16, &'static str)>>,
-}
-
-impl Connection {
-    pub(crate) fn new(
-        id: u64,
-        token_id: Option<String>,
-        most_bytes: usize,
-    ) -> (Arc<Self>, mpsc::Receiver<ByteString>) {
-        let (queue, outgoing) = mpsc::channel(QUEUE);
-        let connection = Self {
-            id,
-            token_id,
-            subscriptions: Mutex::default(),
-            queue,
-            queued: AtomicUsize::new(0),
-            most_bytes,
-            closing: AtomicBool::new(false),
-            closed: tokio::sync::Notify::new(),
-            close_code: Mutex::new(None),
-        };
-        (Arc::new(connection), outgoing)
-    }
-
-    /// What it subscribed to.
-    pub(crate) fn subscriptions(&self) -> MutexGuard<'_, Subscriptions> {
-        // No panic can leave the set half-changed.
-        self.subscriptions.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Queues `text`; a connection whose queue is full is closed and resumes later.
-    pub(crate) fn send(&self, text: ByteString) {
-        let size = text.len();
-        let waiting = self.queued.fetch_add(size, Ordering::AcqRel) + size;
-        if waiting > self.most_bytes || self.queue.try_send(text).is_err() {
-            self.close(close::TOO_SLOW, "too slow");
-        }
-    }
-
-    /// `size` bytes have left the queue.
-    pub(crate) fn sent(&self, size: usize) {
-        self.queued.fetch_sub(size, Ordering::AcqRel);
-    }
-
-    /// Asks the session to close; the first reason counts.
-    pub(crate) fn close(&self, code: u16, reason: &'static str) {
-        if !self.closing.swap(true, Ordering::AcqRel) {
-            let mut known = self.close_code.lock().unwrap_or_else(PoisonError::into_inner);
-            *known = Some((code, reason));
-            self.closed.notify_one();
-        }
-    }
+    ring: Mutex<Ring>,
+    workers: RwLock<Vec<mpsc::Sender<Order>>>,
+    /// The history has been caught up with and is followed.
+    following: AtomicBool,
+    draining: AtomicBool,
 }
 
 impl Hub {
-    pub(crate) fn new() -> Self {
-        Self { users: DashMap::new(), draining: AtomicBool::new(false), metrics: Metrics::new() }
+    pub(crate) fn new(config: &GatewayConfig) -> Self {
+        Self {
+            presence: Arc::default(),
+            metrics: Metrics::new(),
+            ring: Mutex::new(Ring::new(config.bounds())),
+            workers: RwLock::default(),
+            following: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+        }
     }
 
-    /// Whether new connections are taken.
+    /// Whether it takes no new connections, because it stops.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
     }
 
-    /// Takes in a connection of `user`; false when there are `most` already.
-    pub(crate) fn enter(&self, user: &UserId, connection: Arc<Connection>, most: usize) -> bool {
-        let mut connections = self.users.entry(user.clone()).or_default();
-        if connections.len() >= most {
-            return false;
-        }
-        connections.push(connection);
-        self.metrics.opened();
-        true
+    /// Whether events flow: before, a client would miss some and not be told.
+    pub(crate) fn is_following(&self) -> bool {
+        self.following.load(Ordering::Acquire)
     }
 
-    /// Forgets a connection.
-    pub(crate) fn leave(&self, user: &UserId, connection: &Connection) {
-        if let Some(mut connections) = self.users.get_mut(user) {
-            let before = connections.len();
-            connections.retain(|known| known.id != connection.id);
-            if connections.len() < before {
-                self.metrics.left();
-            }
-        }
-        self.users.remove_if(user, |_, connections| connections.is_empty());
+    /// The last events.
+    pub(crate) fn ring(&self) -> MutexGuard<'_, Ring> {
+        // Nothing in there can panic halfway.
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands `event` to those of its user who subscribed: one text, shared by all.
-    fn tell(&self, event: &Event) {
-        let Some(connections) = self.users.get(&event.user) else {
-            return;
-        };
-        let mut text = None;
-        let mut told = 0;
-        for connection in connections.iter() {
-            if !connection.subscriptions().want(event) {
-                continue;
-            }
-            let text = text.get_or_insert_with(|| {
-                ByteString::try_from(event.payload.clone()).unwrap_or_default()
-            });
-            connection.send(text.clone());
-            told += 1;
-        }
-        self.metrics.sent(told);
+    /// A number for a new worker, and the orders that it gets.
+    pub(crate) fn hire(&self) -> (usize, mpsc::Receiver<Order>) {
+        let (sender, orders) = mpsc::channel(ORDERS);
+        let mut workers = self.workers.write().unwrap_or_else(PoisonError::into_inner);
+        workers.push(sender);
+        (workers.len() - 1, orders)
     }
 
-    fn sign_out(&self, user: &str, token_id: Option<&str>) {
-        let Some(connections) = self.users.get(user) else {
-            return;
-        };
-        for connection in connections.iter() {
-            if token_id.is_none() || connection.token_id.as_deref() == token_id {
-                connection.close(close::SIGNED_OUT, "signed out");
-            }
+    fn workers(&self) -> Vec<mpsc::Sender<Order>> {
+        self.workers.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Gives every worker an order. A worker that is gone has no connections.
+    async fn order(&self, make: impl Fn() -> Order) {
+        for worker in self.workers() {
+            worker.send(make()).await.ok();
         }
     }
 
-    /// Tells each client when to come back and closes them in even slices over `within`.
+    /// Sends every connection away in even slices over `within`.
     pub(crate) async fn drain(&self, within: Duration) {
         self.draining.store(true, Ordering::Release);
-        let all: Vec<Arc<Connection>> =
-            self.users.iter().flat_map(|entry| entry.value().clone()).collect();
-        if all.is_empty() {
-            return;
+        let mut left = Vec::new();
+        for worker in self.workers() {
+            let (done, wait) = oneshot::channel();
+            if worker.send(Order::Drain { within, done }).await.is_ok() {
+                left.push(wait);
+            }
         }
-        let slice = within / u32::try_from(all.len()).unwrap_or(u32::MAX).saturating_add(1);
-        let most = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
-        for connection in all {
-            let after_ms = rand::rng().random_range(0..most);
-            let hint = json!({ "type": "reconnect", "after_ms": after_ms }).to_string();
-            connection.send(hint.into());
-            connection.close(close::GOING_AWAY, "the server restarts");
-            tokio::time::sleep(slice.min(Duration::from_millis(50))).await;
+        for wait in left {
+            // A worker that ends has no connections left either.
+            wait.await.ok();
         }
+    }
+
+    /// Keeps the events, and hands them to the workers of their users.
+    async fn tell(&self, events: Vec<Arc<Entry>>) {
+        let mut batches: Vec<Vec<Arc<Entry>>> = Vec::new();
+        for entry in events {
+            // First kept, then looked who is there: a client is registered before it reads what
+            // is kept, so that it finds the event there or is told.
+            self.ring().push(entry.clone(), Instant::now());
+            self.presence.workers_of(&entry.user, |number| {
+                if batches.len() <= number {
+                    batches.resize_with(number + 1, Vec::new);
+                }
+                batches[number].push(entry.clone());
+            });
+        }
+        for (worker, batch) in self.workers().iter().zip(batches) {
+            if !batch.is_empty() {
+                worker.send(Order::Tell(batch)).await.ok();
+            }
+        }
+    }
+
+    fn expire(&self) {
+        let mut ring = self.ring();
+        ring.expire(Instant::now());
+        let (events, bytes) = ring.size();
+        drop(ring);
+        self.metrics.kept(events, bytes);
     }
 }
 
-/// Hands every event of the history to whoever subscribed.
-pub(crate) async fn follow_history(hub: Arc<Hub>, broker: SharedBroker) {
-    let mut history = broker.history(None);
-    let mut last = Recent::default();
-    while let Some(entry) = history.next().await {
-        // The history is at least once.
-        if let HistoryEntry::Event(event) = entry
-            && last.is_new(&event)
-        {
-            hub.tell(&event);
+/// Follows the history, from as far back as clients may resume.
+pub(crate) async fn follow_history(hub: Arc<Hub>, broker: SharedBroker, age: Duration) {
+    let mut history = broker.history(Some(OffsetDateTime::now_utc() - age));
+    let mut reading = Reading { recent: Recent::default(), last: 0 };
+    let mut expire = tokio::time::interval(EXPIRE);
+    loop {
+        let next = tokio::select! {
+            next = history.next() => next,
+            _ = expire.tick() => {
+                hub.expire();
+                continue;
+            }
+        };
+        let Some(first) = next else { break };
+        let (batch, caught_up) = reading.gather(first, &mut history);
+        hub.metrics.read(batch.len());
+        hub.tell(batch).await;
+        if caught_up {
+            hub.following.store(true, Ordering::Release);
+            tracing::info!("the gateway follows the history");
         }
     }
+    // The broker was closed. Whoever is still there would wait for ever.
+    hub.following.store(false, Ordering::Release);
+    hub.order(|| Order::Close(Goodbye::SERVER)).await;
 }
 
-/// The last events, to drop copies.
-#[derive(Default)]
-struct Recent {
-    young: std::collections::HashSet<domain::EventKey>,
-    old: std::collections::HashSet<domain::EventKey>,
+/// How far the history has been read.
+struct Reading {
+    recent: Recent,
+    last: u64,
 }
 
-impl Recent {
-    const GENERATION: usize = 50_000;
+impl Reading {
+    /// `first` and what else is there already, without copies; whether the history was caught up
+    /// with.
+    fn gather(
+        &mut self,
+        first: HistoryEntry,
+        history: &mut HistoryReader,
+    ) -> (Vec<Arc<Entry>>, bool) {
+        let (mut batch, mut caught_up, mut next) = (Vec::new(), false, Some(first));
+        while let Some(entry) = next {
+            match entry {
+                HistoryEntry::CaughtUp => caught_up = true,
+                HistoryEntry::Event(event) => batch.extend(self.encode(&event)),
+            }
+            let room = batch.len() < BATCH;
+            next = if room { history.next().now_or_never().flatten() } else { None };
+        }
+        (batch, caught_up)
+    }
 
-    fn is_new(&mut self, event: &Event) -> bool {
-        let key = event.key();
-        if self.old.contains(&key) || !self.young.insert(key) {
-            return false;
+    fn encode(&mut self, event: &Event) -> Option<Arc<Entry>> {
+        if !self.recent.is_new(event) {
+            return None;
         }
-        if self.young.len() >= Self::GENERATION {
-            self.old = std::mem::take(&mut self.young);
-        }
-        true
+        self.last += 1;
+        Some(Arc::new(Entry::new(self.last, event)))
     }
 }
 
@@ -216,7 +200,8 @@ pub(crate) async fn follow_control(hub: Arc<Hub>, broker: SharedBroker) {
     let mut control = broker.control();
     while let Some(signal) = control.next().await {
         if let ControlSignal::Message(ControlMessage::SignedOut { user_id, token_id }) = signal {
-            hub.sign_out(&user_id, token_id.as_deref());
+            hub.order(|| Order::SignOut { user: user_id.clone(), token_id: token_id.clone() })
+                .await;
         }
     }
 }

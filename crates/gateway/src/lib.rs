@@ -1,27 +1,50 @@
 //! Events to browsers: one reader of the history for the process, an index of who subscribed to
 //! what, a bounded queue for each connection. The protocol is in `docs/gateway-protocol.md`.
+//!
+//! ```text
+//! history ─▶ hub ──batches──▶ worker (one thread) ─▶ index ─▶ session's outbox ─▶ socket
+//!             └─▶ ring ◀── subscribe with `since` ──┘
+//! ```
 
+mod allowance;
 mod config;
+mod conversation;
+mod credentials;
+mod entry;
+mod frame;
 mod health;
 mod hub;
+mod index;
+mod listener;
 mod metrics;
+mod outbox;
+mod presence;
 mod protocol;
+mod recent;
+mod resume;
+mod ring;
 mod session;
+mod socket;
+mod stream;
 mod subscriptions;
 mod upgrade;
+mod wheel;
+mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use access::Verifier;
-use actix_web::web::{self, Data, ServiceConfig};
-use actix_web::{App, HttpServer};
+use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::{App, HttpRequest, HttpServer};
 use broker::SharedBroker;
 use tokio_util::sync::CancellationToken;
 
 pub use config::GatewayConfig;
+pub use listener::prepare;
 
 use crate::hub::Hub;
+use crate::worker::Worker;
 
 /// A running gateway. Cloning shares it.
 #[derive(Clone)]
@@ -36,32 +59,42 @@ impl Gateway {
     /// Begins to read the history; connections come by [`routes`].
     #[must_use]
     pub fn start(config: &GatewayConfig, broker: SharedBroker, verifier: Verifier) -> Self {
-        let hub = Arc::new(Hub::new());
-        tokio::spawn(hub::follow_history(hub.clone(), broker.clone()));
+        let hub = Arc::new(Hub::new(config));
+        tokio::spawn(hub::follow_history(hub.clone(), broker.clone(), config.resume_age));
         tokio::spawn(hub::follow_control(hub.clone(), broker.clone()));
         Self { hub, broker, verifier, config: Arc::new(config.clone()) }
     }
 
     /// Takes no new connections, tells each client to come back at a time of its own, and closes
-    /// them in even slices over `within`.
+    /// them in even slices over `within`. Returns when they have left.
     pub async fn drain(&self, within: Duration) {
         self.hub.drain(within).await;
     }
 }
 
-/// Mounts `GET /v1/ws`.
+/// Mounts `GET /v1/ws` and `GET /v1/events/stream`. Middleware around them stays for the life of
+/// each connection; keep it small, and let it not log the query, which may hold a token.
 pub fn routes(gateway: Gateway) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + 'static {
     move |config: &mut ServiceConfig| {
+        // Called on the thread of each HTTP worker.
+        let Gateway { hub, verifier, config: settings, .. } = gateway.clone();
+        let worker = Worker::start(hub, settings, verifier);
+        let streaming = worker.clone();
+        let upgrade = move |request: HttpRequest, payload: Payload| {
+            upgrade::upgrade(request, payload, worker.clone())
+        };
+        let stream = move |request: HttpRequest| {
+            let worker = streaming.clone();
+            async move { stream::stream(request, worker).await }
+        };
         config
             .app_data(Data::new(gateway))
-            .service(web::resource("/v1/ws").route(web::get().to(upgrade::upgrade)));
+            .service(web::resource("/v1/ws").route(web::get().to(upgrade)))
+            .service(web::resource("/v1/events/stream").route(web::get().to(stream)));
     }
 }
 
-/// How long open connections are given to leave at a stop.
-const DRAIN: Duration = Duration::from_secs(15);
-
-/// Serves the gateway by itself until `stop`.
+/// Serves the gateway by itself until `stop`, with `/healthz`, `/readyz` and `/metrics`.
 ///
 /// # Errors
 /// When the listener cannot be served.
@@ -70,6 +103,7 @@ pub async fn serve(
     listener: std::net::TcpListener,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
+    prepare(&listener)?;
     let draining = gateway.clone();
     let server = HttpServer::new(move || {
         App::new()
@@ -80,6 +114,8 @@ pub async fn serve(
     })
     .tcp_nodelay(true)
     .client_request_timeout(Duration::from_secs(10))
+    // The gateway has its own limit, and answers beyond it; at this one it would stop accepting.
+    .max_connections(draining.config.connections.saturating_mul(2).max(1_024))
     // What a burst grows a connection's buffer to stays with it for life.
     .h1_write_buffer_size(8 * 1024)
     .shutdown_timeout(5)
@@ -89,7 +125,7 @@ pub async fn serve(
     let handle = server.handle();
     tokio::spawn(async move {
         stop.cancelled().await;
-        draining.drain(DRAIN).await;
+        draining.drain(draining.config.drain_for).await;
         handle.stop(true).await;
     });
     server.await

@@ -1,305 +1,240 @@
-//! One connection's life: what the client says, what it is sent, pings, and the token's end.
+//! One connection, on the thread of its worker: what it subscribed to, what waits for it, and
+//! when it must be looked after.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::cell::{Cell, Ref, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use access::{Access, Verifier};
-use actix_ws::{AggregatedMessage, CloseCode, CloseReason, Session};
-use bytestring::ByteString;
+use access::Access;
+use bytes::Bytes;
 use domain::UserId;
-use futures::StreamExt;
 use rand::RngExt;
-use serde_json::{Value, json};
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::sync::mpsc;
-use tokio::time::Instant;
 
+use crate::allowance::{Allowance, Verdict};
 use crate::config::GatewayConfig;
-use crate::hub::{Connection, Hub};
-use crate::protocol::{self, Request, close};
-use crate::subscriptions::Topic;
+use crate::entry::{self, Entry, Form};
+use crate::frame;
+use crate::outbox::{Outbox, Pushed};
+use crate::presence::Pass;
+use crate::protocol::{Answer, Goodbye, Limits, VERSION};
+use crate::subscriptions::Subscriptions;
 
 /// How long before the token's end the client is told.
 const NOTICE: Duration = Duration::from_secs(60);
 
-/// How long a write may make no progress.
-const STALLED: Duration = Duration::from_secs(10);
-
-/// Warnings about too many messages before the connection is closed.
-const WARNINGS: u32 = 3;
-
-pub(crate) struct Life {
-    pub(crate) hub: Arc<Hub>,
-    pub(crate) config: Arc<GatewayConfig>,
-    pub(crate) verifier: Verifier,
+/// A connection.
+pub(crate) struct Session {
+    /// Unique within the worker.
+    pub(crate) id: u64,
     pub(crate) user: UserId,
-    pub(crate) connection: Arc<Connection>,
-    pub(crate) session: Session,
-    pub(crate) expires_at: OffsetDateTime,
-    allowance: Allowance,
-    warned_of_expiry: bool,
+    pub(crate) form: Form,
+    pub(crate) subscriptions: RefCell<Subscriptions>,
+    token: RefCell<Token>,
+    outbox: RefCell<Outbox>,
+    allowance: RefCell<Allowance>,
+    heard_at: Cell<Instant>,
+    ping_at: Cell<Instant>,
+    closed: Cell<Option<Goodbye>>,
+    _pass: Pass,
 }
 
-/// Messages that a client may still send: a bucket that fills with time.
-struct Allowance {
-    left: f64,
-    filled_at: Instant,
-    per_second: f64,
-    warnings: u32,
+struct Token {
+    id: Option<String>,
+    expires_at: OffsetDateTime,
+    /// The client has been told that it expires soon.
+    told: bool,
 }
 
-impl Allowance {
-    fn new(per_second: u32) -> Self {
-        let per_second = f64::from(per_second.max(1));
-        Self { left: per_second * 4.0, filled_at: Instant::now(), per_second, warnings: 0 }
-    }
-
-    fn take(&mut self) -> bool {
-        let now = Instant::now();
-        let filled = now.duration_since(self.filled_at).as_secs_f64() * self.per_second;
-        self.left = (self.left + filled).min(self.per_second * 4.0);
-        self.filled_at = now;
-        if self.left < 1.0 {
-            self.warnings += 1;
-            return false;
-        }
-        self.left -= 1.0;
-        true
-    }
+/// What looking after a connection found.
+pub(crate) enum Care {
+    /// All is well until then.
+    Until(Instant),
+    Close(Goodbye),
 }
 
-/// How a session ended.
-enum End {
-    /// The client left, or the connection broke.
-    Left,
-    /// We close it.
-    Close(u16, &'static str),
-}
-
-impl Life {
+impl Session {
     pub(crate) fn new(
-        hub: Arc<Hub>,
-        config: Arc<GatewayConfig>,
-        verifier: Verifier,
+        id: u64,
         access: &Access,
-        connection: Arc<Connection>,
-        session: Session,
+        form: Form,
+        waiting: Rc<Cell<usize>>,
+        pass: Pass,
+        config: &GatewayConfig,
     ) -> Self {
+        let now = Instant::now();
+        // At a random time, so that connections that came together are not pinged together.
+        let phase = rand::rng().random_range(Duration::ZERO..=config.ping_every);
         Self {
-            hub,
-            verifier,
+            id,
             user: access.user.clone(),
-            connection,
-            session,
-            expires_at: access.expires_at,
-            allowance: Allowance::new(config.messages_per_second),
-            warned_of_expiry: false,
-            config,
+            form,
+            subscriptions: RefCell::default(),
+            token: RefCell::new(Token {
+                id: access.token_id.clone(),
+                expires_at: access.expires_at,
+                told: false,
+            }),
+            outbox: RefCell::new(Outbox::new(waiting, now)),
+            allowance: RefCell::new(Allowance::new(config.messages_per_second, now)),
+            heard_at: Cell::new(now),
+            ping_at: Cell::new(now + phase),
+            closed: Cell::new(None),
+            _pass: pass,
         }
     }
 
-    /// Lives until the client leaves or is closed, then leaves the hub.
-    pub(crate) async fn run(
-        mut self,
-        mut incoming: actix_ws::AggregatedMessageStream,
-        mut outgoing: mpsc::Receiver<ByteString>,
-    ) {
-        let end = self.exchange(&mut incoming, &mut outgoing).await;
-        self.hub.leave(&self.user, &self.connection);
-        if let End::Close(code, reason) = end {
-            self.hub.metrics.closed(code);
-            // What was queued before the goodbye, the hint when to come back among it.
-            if code == close::GOING_AWAY {
-                while let Ok(text) = outgoing.try_recv() {
-                    drop(tokio::time::timeout(STALLED, self.session.text(text)).await);
-                }
-            }
-            let reason =
-                CloseReason { code: CloseCode::from(code), description: Some(reason.to_owned()) };
-            let closing = self.session.close(Some(reason));
-            drop(tokio::time::timeout(Duration::from_millis(500), closing).await);
-        }
-    }
-
-    async fn exchange(
-        &mut self,
-        incoming: &mut actix_ws::AggregatedMessageStream,
-        outgoing: &mut mpsc::Receiver<ByteString>,
-    ) -> End {
-        self.say(&self.welcome());
-        let phase = rand::rng().random_range(Duration::ZERO..self.config.ping_every);
-        let mut ping = tokio::time::interval_at(Instant::now() + phase, self.config.ping_every);
-        let mut heard = Instant::now();
-        let connection = self.connection.clone();
-        loop {
-            let end = tokio::select! {
-                biased;
-                () = connection.closed.notified() => self.asked_to_close(),
-                message = incoming.next() => match message {
-                    None => Some(End::Left),
-                    Some(Err(_)) => Some(End::Close(close::BAD_MESSAGE, "bad message")),
-                    Some(Ok(message)) => {
-                        heard = Instant::now();
-                        self.hear(message).await
-                    }
-                },
-                Some(next) = outgoing.recv() => self.send(next).await,
-                _ = ping.tick() => {
-                    if heard.elapsed() > self.config.silent_after {
-                        Some(End::Close(close::SILENT, "silent"))
-                    } else if self.session.ping(b"").await.is_err() {
-                        Some(End::Left)
-                    } else {
-                        None
-                    }
-                }
-                () = tokio::time::sleep(self.until_expiry()) => self.expire(),
-            };
-            if let Some(end) = end {
-                return end;
-            }
-        }
-    }
-
-    fn asked_to_close(&self) -> Option<End> {
-        let asked =
-            *self.connection.close_code.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        asked.map(|(code, reason)| End::Close(code, reason))
-    }
-
-    async fn send(&mut self, text: ByteString) -> Option<End> {
-        let size = text.len();
-        let sending = tokio::time::timeout(STALLED, self.session.text(text)).await;
-        self.connection.sent(size);
-        match sending {
-            Ok(Ok(())) => None,
-            Ok(Err(_)) => Some(End::Left),
-            Err(_) => Some(End::Close(close::TOO_SLOW, "too slow")),
-        }
-    }
-
-    async fn hear(&mut self, message: AggregatedMessage) -> Option<End> {
-        match message {
-            AggregatedMessage::Close(_) => Some(End::Left),
-            AggregatedMessage::Ping(bytes) => {
-                self.session.pong(&bytes).await.err().map(|_| End::Left)
-            }
-            AggregatedMessage::Pong(_) => None,
-            AggregatedMessage::Binary(_) => {
-                Some(End::Close(close::BAD_MESSAGE, "only text messages are understood"))
-            }
-            AggregatedMessage::Text(text) => self.command(&text),
-        }
-    }
-
-    fn command(&mut self, text: &str) -> Option<End> {
-        if !self.allowance.take() {
-            self.say(&protocol::error("RATE_LIMITED", "too many messages; slow down", None));
-            return (self.allowance.warnings > WARNINGS)
-                .then_some(End::Close(close::TOO_MANY_MESSAGES, "too many messages"));
-        }
-        match Request::parse(text) {
-            Err(bad) => {
-                self.say(&protocol::error("BAD_MESSAGE", &bad.message, bad.id));
-                None
-            }
-            Ok((request, id)) => self.obey(request, id),
-        }
-    }
-
-    fn obey(&mut self, request: Request, id: Option<Value>) -> Option<End> {
-        let answer = match request {
-            Request::Ping => json!({ "type": "pong" }),
-            Request::Auth { token } => return self.renew(&token, id),
-            Request::Unsubscribe { project } => {
-                if let Some(topic) = Topic::parse(&project) {
-                    self.connection.subscriptions().remove(&topic);
-                }
-                json!({ "type": "unsubscribed", "project_id": project })
-            }
-            Request::Subscribe { project, since } => match self.subscribe(&project) {
-                Err(error) => {
-                    self.say(&protocol::error(error.0, error.1, id));
-                    return None;
-                }
-                Ok(topic) => {
-                    let mut body = json!({ "type": "subscribed", "project_id": topic.as_str() });
-                    if since.is_some() {
-                        // Never a part: the client loads its state afresh.
-                        body["recovered"] = false.into();
-                        body["replayed"] = 0.into();
-                    }
-                    body
-                }
+    /// Tells the client that it is let in, and by which rules.
+    pub(crate) fn welcome(&self, config: &GatewayConfig) {
+        let answer = Answer::Connected {
+            connection_id: format!("conn_{}", uuid::Uuid::now_v7().simple()),
+            protocol: VERSION,
+            ping_interval_ms: u64::try_from(config.ping_every.as_millis()).unwrap_or(u64::MAX),
+            token_expires_at: written(self.token.borrow().expires_at),
+            limits: Limits {
+                message_bytes: config.message_bytes,
+                messages_per_second: config.messages_per_second,
+                subscriptions: config.subscriptions,
             },
         };
-        self.say(&protocol::answer(answer, id));
-        None
+        self.say(&answer, None, config);
     }
 
-    fn subscribe(&self, project: &str) -> Result<Topic, (&'static str, &'static str)> {
-        let topic = Topic::parse(project)
-            .ok_or(("BAD_PROJECT", "`project_id` must be a project's id or \"*\""))?;
-        let added = self.connection.subscriptions().add(topic.clone(), self.config.subscriptions);
-        if added {
-            Ok(topic)
-        } else {
-            Err(("TOO_MANY_SUBSCRIPTIONS", "unsubscribe from a project first, or use \"*\""))
+    /// Whether the client may say one more thing.
+    pub(crate) fn hear(&self, config: &GatewayConfig) -> Verdict {
+        let now = Instant::now();
+        self.heard_at.set(now);
+        self.allowance.borrow_mut().take(config.messages_per_second, now)
+    }
+
+    /// Notes a sign of life that asks for nothing.
+    pub(crate) fn heard(&self) {
+        self.heard_at.set(Instant::now());
+    }
+
+    /// Answers the client. One that does not read its answers is noticed at the next event.
+    pub(crate) fn say(&self, answer: &Answer<'_>, id: Option<&Value>, config: &GatewayConfig) {
+        let bytes = entry::message(self.form, answer.name(), &answer.json(id));
+        if self.push(bytes, config) == Pushed::TooSlow {
+            self.close(Goodbye::TOO_SLOW);
         }
     }
 
-    fn renew(&mut self, token: &str, id: Option<Value>) -> Option<End> {
-        match self.verifier.verify(token, OffsetDateTime::now_utc()) {
-            Ok(access) if access.user == self.user => {
-                self.expires_at = access.expires_at;
-                self.warned_of_expiry = false;
-                self.say(&protocol::answer(
-                    json!({ "type": "authenticated", "token_expires_at": written(self.expires_at) }),
-                    id,
-                ));
-                None
+    /// Queues an event.
+    pub(crate) fn tell(&self, entry: &Entry, config: &GatewayConfig) -> Pushed {
+        self.push(entry.bytes(self.form), config)
+    }
+
+    /// Queues bytes that are whole frames.
+    pub(crate) fn push(&self, bytes: Bytes, config: &GatewayConfig) -> Pushed {
+        self.outbox.borrow_mut().push(bytes, config.patience(), Instant::now())
+    }
+
+    /// Bytes that wait for the client.
+    pub(crate) fn waiting(&self) -> usize {
+        self.outbox.borrow().bytes()
+    }
+
+    /// Whether nobody has closed it yet.
+    pub(crate) fn is_open(&self) -> bool {
+        self.outbox.borrow().is_open()
+    }
+
+    /// Why we closed it.
+    pub(crate) fn closed(&self) -> Option<Goodbye> {
+        self.closed.get()
+    }
+
+    /// Closes the connection. What waits is sent before, but not to a client that is too slow:
+    /// it gets everything when it comes back.
+    pub(crate) fn close(&self, goodbye: Goodbye) {
+        if !self.is_open() {
+            return;
+        }
+        self.closed.set(Some(goodbye));
+        let mut outbox = self.outbox.borrow_mut();
+        if goodbye == Goodbye::TOO_SLOW {
+            outbox.clear();
+        }
+        outbox.leave(match self.form {
+            Form::Socket => frame::close(goodbye.code, goodbye.reason),
+            Form::Stream => {
+                let answer = Answer::Close { code: goodbye.code, reason: goodbye.reason };
+                entry::message(self.form, answer.name(), &answer.json(None))
             }
-            _ => Some(End::Close(close::BAD_TOKEN, "the token is not valid for this connection")),
+        });
+    }
+
+    /// Answers the client's close.
+    pub(crate) fn part(&self, code: Option<u16>) {
+        self.outbox.borrow_mut().leave(frame::close_echo(code));
+    }
+
+    /// Ends it without another word: the client is gone.
+    pub(crate) fn end(&self) {
+        self.outbox.borrow_mut().end();
+    }
+
+    /// The next piece to write.
+    pub(crate) fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.outbox.borrow_mut().poll(cx)
+    }
+
+    /// Whether its token has this id.
+    pub(crate) fn has_token(&self, id: &str) -> bool {
+        Ref::map(self.token.borrow(), |token| &token.id).as_deref() == Some(id)
+    }
+
+    /// Goes on with another token of the same user.
+    pub(crate) fn renew(&self, access: &Access) -> String {
+        let expires_at = access.expires_at;
+        *self.token.borrow_mut() = Token { id: access.token_id.clone(), expires_at, told: false };
+        written(expires_at)
+    }
+
+    /// Sends what is due, and says when to look again.
+    pub(crate) fn care(&self, now: Instant, config: &GatewayConfig) -> Care {
+        let listens = self.form == Form::Socket;
+        let silent_at = self.heard_at.get() + config.silent_after;
+        if listens && now >= silent_at {
+            return Care::Close(Goodbye::SILENT);
         }
-    }
-
-    fn until_expiry(&self) -> Duration {
-        let left = self.expires_at - OffsetDateTime::now_utc();
-        let left = Duration::try_from(left).unwrap_or(Duration::ZERO);
-        if self.warned_of_expiry { left } else { left.saturating_sub(NOTICE) }
-    }
-
-    fn expire(&mut self) -> Option<End> {
-        if std::mem::replace(&mut self.warned_of_expiry, true) {
-            return Some(End::Close(close::TOKEN_EXPIRED, "the token has expired"));
+        let Some(token_at) = self.care_for_token(now, config) else {
+            return Care::Close(Goodbye::TOKEN_EXPIRED);
+        };
+        if now >= self.ping_at.get() {
+            if self.push(entry::ping(self.form), config) == Pushed::TooSlow {
+                return Care::Close(Goodbye::TOO_SLOW);
+            }
+            self.ping_at.set(now + config.ping_every);
         }
-        let at = written(self.expires_at);
-        self.say(&json!({ "type": "token_expiring", "token_expires_at": at }).to_string());
-        None
+        let next = self.ping_at.get().min(token_at);
+        Care::Until(if listens { next.min(silent_at) } else { next })
     }
 
-    fn welcome(&self) -> String {
-        json!({
-            "type": "connected",
-            "connection_id": format!("conn_{}", uuid::Uuid::now_v7().simple()),
-            "protocol": protocol::VERSION,
-            "ping_interval_ms": u64::try_from(self.config.ping_every.as_millis()).unwrap_or(u64::MAX),
-            "token_expires_at": written(self.expires_at),
-            "limits": {
-                "message_bytes": self.config.message_bytes,
-                "messages_per_second": self.config.messages_per_second,
-                "subscriptions": self.config.subscriptions,
-            },
-        })
-        .to_string()
-    }
-
-    fn say(&self, text: &str) {
-        self.connection.send(text.into());
+    /// When the token must be looked at again; `None` when it has expired.
+    fn care_for_token(&self, now: Instant, config: &GatewayConfig) -> Option<Instant> {
+        let mut token = self.token.borrow_mut();
+        let left = Duration::try_from(token.expires_at - OffsetDateTime::now_utc()).ok()?;
+        if left.is_zero() {
+            return None;
+        }
+        if left > NOTICE {
+            // A token may live longer than the clock can count.
+            return Some(now + (left - NOTICE).min(Duration::from_secs(86_400)));
+        }
+        if !std::mem::replace(&mut token.told, true) {
+            let token_expires_at = written(token.expires_at);
+            self.say(&Answer::TokenExpiring { token_expires_at }, None, config);
+        }
+        Some(now + left)
     }
 }
 
-fn written(at: OffsetDateTime) -> String {
+/// A time as the protocol writes it (RFC 3339).
+pub(crate) fn written(at: OffsetDateTime) -> String {
     at.format(&Rfc3339).unwrap_or_default()
 }

@@ -1,15 +1,8 @@
 //! What one connection subscribed to.
 
-use std::collections::BTreeSet;
+use domain::{EventSet, ProjectId};
 
-use domain::{Event, ProjectId};
-
-/// Projects, or everything of the user.
-#[derive(Debug, Default)]
-pub(crate) struct Subscriptions {
-    all: bool,
-    projects: BTreeSet<ProjectId>,
-}
+use crate::entry::Entry;
 
 /// What a client names: a project, or `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,66 +22,154 @@ impl Topic {
             Self::Project(id) => id.as_str(),
         }
     }
+
+    /// Whether `entry` belongs to it.
+    pub(crate) fn has(&self, entry: &Entry) -> bool {
+        match self {
+            Self::All => true,
+            Self::Project(id) => entry.project.as_ref() == Some(id),
+        }
+    }
+}
+
+/// What is wanted of a topic.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    events: EventSet,
+    /// The newest event when it was subscribed to: only later ones are told.
+    after: u64,
+}
+
+impl Wanted {
+    fn takes(&self, entry: &Entry) -> bool {
+        entry.seq > self.after && self.events.contains(entry.kind)
+    }
+}
+
+/// Projects, or everything of the user.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    all: Option<Wanted>,
+    /// Few enough to be looked through.
+    projects: Vec<(ProjectId, Wanted)>,
 }
 
 impl Subscriptions {
-    /// Adds `topic`; false when there are `most` projects already.
-    pub(crate) fn add(&mut self, topic: Topic, most: usize) -> bool {
+    /// How many topics there are.
+    pub(crate) fn len(&self) -> usize {
+        self.projects.len() + usize::from(self.all.is_some())
+    }
+
+    /// Whether everything of the user is subscribed to.
+    pub(crate) fn has_all(&self) -> bool {
+        self.all.is_some()
+    }
+
+    /// Whether `topic` is subscribed to.
+    pub(crate) fn has(&self, topic: &Topic) -> bool {
         match topic {
-            Topic::All => self.all = true,
+            Topic::All => self.all.is_some(),
+            Topic::Project(id) => self.projects.iter().any(|(known, _)| known == id),
+        }
+    }
+
+    /// The projects.
+    pub(crate) fn projects(&self) -> impl Iterator<Item = &ProjectId> {
+        self.projects.iter().map(|(id, _)| id)
+    }
+
+    /// Wants these types of `topic`, from after event `after` on. A topic that was there already
+    /// loses nothing that is still on its way.
+    pub(crate) fn add(&mut self, topic: &Topic, events: EventSet, after: u64) {
+        let known = match topic {
+            Topic::All => self.all.as_mut(),
             Topic::Project(id) => {
-                if !self.projects.contains(&id) && self.projects.len() >= most {
-                    return false;
-                }
-                self.projects.insert(id);
+                self.projects.iter_mut().find(|(known, _)| known == id).map(|(_, wanted)| wanted)
+            }
+        };
+        match (known, topic) {
+            (Some(known), _) => known.events = events,
+            (None, Topic::All) => self.all = Some(Wanted { events, after }),
+            (None, Topic::Project(id)) => {
+                self.projects.reserve_exact(1);
+                self.projects.push((id.clone(), Wanted { events, after }));
             }
         }
-        true
     }
 
-    /// Removes `topic`.
-    pub(crate) fn remove(&mut self, topic: &Topic) {
+    /// Removes `topic`; false when it was not there.
+    pub(crate) fn remove(&mut self, topic: &Topic) -> bool {
         match topic {
-            Topic::All => self.all = false,
-            Topic::Project(id) => drop(self.projects.remove(id)),
+            Topic::All => self.all.take().is_some(),
+            Topic::Project(id) => {
+                let before = self.projects.len();
+                self.projects.retain(|(known, _)| known != id);
+                self.projects.len() < before
+            }
         }
     }
 
-    /// Whether `event` is to be sent: once, although `*` and its project may both match.
-    pub(crate) fn want(&self, event: &Event) -> bool {
-        self.all || event.project.as_ref().is_some_and(|project| self.projects.contains(project))
+    /// Whether `entry` is to be sent: once, although `*` and its project may both match.
+    pub(crate) fn want(&self, entry: &Entry) -> bool {
+        self.all.is_some_and(|wanted| wanted.takes(entry))
+            || entry.project.as_ref().is_some_and(|project| {
+                self.projects.iter().any(|(id, wanted)| id == project && wanted.takes(entry))
+            })
+    }
+
+    /// Everything up to event `top` has been sent.
+    pub(crate) fn advance(&mut self, top: u64) {
+        let all = self.all.iter_mut();
+        for wanted in all.chain(self.projects.iter_mut().map(|(_, wanted)| wanted)) {
+            wanted.after = wanted.after.max(top);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::Origin;
+    use crate::ring::tests::entry;
 
-    fn event(project: &str) -> Event {
-        let text = format!(
-            r#"{{"id":"e","event":"scrape.started","timestamp":"2026-02-02T12:00:00Z","user_id":"u","data":{{"project_id":"{project}"}}}}"#
-        );
-        Event::from_json(text.as_bytes(), &Origin::default()).unwrap()
+    fn topic(text: &str) -> Topic {
+        Topic::parse(text).unwrap()
+    }
+
+    fn every() -> EventSet {
+        EventSet::parse(["*"]).unwrap()
     }
 
     #[test]
     fn a_connection_wants_its_projects_or_everything() {
         let mut subscriptions = Subscriptions::default();
-        assert!(!subscriptions.want(&event("p1")));
-        subscriptions.add(Topic::parse("p1").unwrap(), 10);
-        assert!(subscriptions.want(&event("p1")) && !subscriptions.want(&event("p2")));
-        subscriptions.add(Topic::All, 10);
-        assert!(subscriptions.want(&event("p2")));
-        subscriptions.remove(&Topic::All);
-        assert!(!subscriptions.want(&event("p2")));
+        let (one, two) = (entry(1, "u", "p1"), entry(2, "u", "p2"));
+        assert!(!subscriptions.want(&one));
+        subscriptions.add(&topic("p1"), every(), 0);
+        assert!(subscriptions.want(&one) && !subscriptions.want(&two));
+        subscriptions.add(&topic("*"), every(), 0);
+        assert!(subscriptions.want(&two) && subscriptions.len() == 2);
+        assert!(subscriptions.remove(&topic("*")) && !subscriptions.remove(&topic("*")));
+        assert!(!subscriptions.want(&two));
     }
 
     #[test]
-    fn projects_are_limited_and_the_same_one_counts_once() {
+    fn only_the_types_asked_for_are_wanted_and_only_from_then_on() {
         let mut subscriptions = Subscriptions::default();
-        assert!(subscriptions.add(Topic::parse("p1").unwrap(), 1));
-        assert!(subscriptions.add(Topic::parse("p1").unwrap(), 1));
-        assert!(!subscriptions.add(Topic::parse("p2").unwrap(), 1));
+        let failed = EventSet::parse(["scrape.failed"]).unwrap();
+        subscriptions.add(&topic("p1"), failed, 0);
+        assert!(!subscriptions.want(&entry(1, "u", "p1")));
+        subscriptions.add(&topic("p2"), every(), 7);
+        assert!(
+            !subscriptions.want(&entry(7, "u", "p2")) && subscriptions.want(&entry(8, "u", "p2"))
+        );
+    }
+
+    #[test]
+    fn a_project_named_twice_counts_once_and_keeps_its_place() {
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.add(&topic("p1"), every(), 3);
+        subscriptions.add(&topic("p1"), every(), 9);
+        assert_eq!(subscriptions.len(), 1);
+        assert!(subscriptions.want(&entry(4, "u", "p1")), "it was on its way");
     }
 }

@@ -1,131 +1,157 @@
 //! `GET /v1/ws`: who is let in.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::net::IpAddr;
+use std::rc::Rc;
 
 use access::{Access, Denied};
-use actix_web::http::header::{AUTHORIZATION, ORIGIN, SEC_WEBSOCKET_PROTOCOL};
-use actix_web::web::{Data, Payload};
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
-use actix_ws::{CloseCode, CloseReason};
+use actix_web::body::{BodyStream, MessageBody};
+use actix_web::http::StatusCode;
+use actix_web::http::header::RETRY_AFTER;
+use actix_web::web::Payload;
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::Bytes;
+use futures::stream;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use crate::Gateway;
-use crate::hub::Connection;
-use crate::protocol::close;
-use crate::session::Life;
+use crate::credentials::{self, BEARER};
+use crate::entry::Form;
+use crate::frame;
+use crate::presence::Full;
+use crate::protocol::Goodbye;
+use crate::socket::SocketBody;
+use crate::worker::Worker;
 
-/// The subprotocol that carries a token: `Sec-WebSocket-Protocol: bearer, TOKEN`.
-const BEARER: &str = "bearer";
+/// A connection that is refused before it is one.
+pub(crate) struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: &'static str,
+}
 
-/// Numbers connections within the process.
-static NEXT: AtomicU64 = AtomicU64::new(1);
+const STOPPING: Refusal = Refusal {
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    code: "SERVICE_UNAVAILABLE",
+    message: "the server starts or stops; come back",
+};
+const BUSY: Refusal = Refusal {
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    code: "SERVICE_UNAVAILABLE",
+    message: "the server has too many connections; come back",
+};
+const CROWDED: Refusal = Refusal {
+    status: StatusCode::TOO_MANY_REQUESTS,
+    code: "TOO_MANY_CONNECTIONS",
+    message: "too many connections",
+};
+const FOREIGN: Refusal = Refusal {
+    status: StatusCode::FORBIDDEN,
+    code: "ORIGIN_NOT_ALLOWED",
+    message: "this page may not connect here",
+};
+const UNKNOWN: Refusal = Refusal {
+    status: StatusCode::UNAUTHORIZED,
+    code: "UNAUTHORIZED",
+    message: "send a valid access token",
+};
+const FORBIDDEN: Refusal = Refusal {
+    status: StatusCode::FORBIDDEN,
+    code: "FORBIDDEN",
+    message: "this token may not read events",
+};
 
 /// Upgrades to a WebSocket. A wrong token is refused before; an expired one is let in and closed
-/// with 4001, because browsers cannot see why an upgrade was refused.
+/// with 4001, and one connection too many with 4502, because browsers cannot see why an upgrade
+/// was refused.
 pub(crate) async fn upgrade(
     request: HttpRequest,
-    body: Payload,
-    gateway: Data<Gateway>,
+    payload: Payload,
+    worker: Rc<Worker>,
 ) -> actix_web::Result<HttpResponse> {
-    if gateway.hub.is_draining() {
-        let code = StatusCode::SERVICE_UNAVAILABLE;
-        return Ok(refuse(code, "SERVICE_UNAVAILABLE", "the server restarts; come back"));
-    }
-    if !origin_allowed(&request, &gateway.config.origins) {
-        let message = "this page may not connect here";
-        return Ok(refuse(StatusCode::FORBIDDEN, "ORIGIN_NOT_ALLOWED", message));
-    }
-    let (token, by_subprotocol) = token(&request);
-    let verified = gateway.verifier.verify(&token, OffsetDateTime::now_utc());
-    let (access, expired) = match verified {
-        Ok(access) => (access, false),
-        Err(Denied::Expired(access)) => (access, true),
-        Err(Denied::Invalid) => {
-            let message = "send a valid access token";
-            return Ok(refuse(StatusCode::UNAUTHORIZED, "UNAUTHORIZED", message));
-        }
+    let access = match admit(&request, &worker) {
+        Ok(access) => access,
+        Err(refusal) => return Ok(refusal.answer(&worker)),
     };
-    let (mut answer, session, incoming) = actix_ws::handle(&request, body)?;
-    if by_subprotocol {
-        // Only the word: the token must not be repeated.
-        let word = actix_web::http::header::HeaderValue::from_static(BEARER);
-        answer.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, word);
-    }
-    if expired {
-        say_goodbye(session, close::TOKEN_EXPIRED, "the token has expired");
-        return Ok(answer);
-    }
-    begin(&gateway, &access, session, incoming);
-    Ok(answer)
-}
-
-fn begin(
-    gateway: &Gateway,
-    access: &Access,
-    session: actix_ws::Session,
-    incoming: actix_ws::MessageStream,
-) {
-    let config = &gateway.config;
-    let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    let (connection, outgoing) = Connection::new(id, access.token_id.clone(), config.queue_bytes);
-    if !gateway.hub.enter(&access.user, connection.clone(), config.connections_per_user) {
-        gateway.hub.metrics.closed(close::TOO_MANY_CONNECTIONS);
-        return say_goodbye(session, close::TOO_MANY_CONNECTIONS, "too many connections");
-    }
+    let (answer, session, incoming) =
+        actix_ws::handle_with_protocols(&request, payload, &[BEARER])?;
+    // Everything that is said goes through a body of our own.
+    drop(session);
+    let entered = access
+        .map_err(|_expired| Goodbye::TOKEN_EXPIRED)
+        .map(|access| worker.enter(&access, address(&request), Form::Socket));
+    let session = match entered {
+        Ok(Ok(session)) => session,
+        Ok(Err(Full::User)) => return Ok(part(answer, Goodbye::TOO_MANY_CONNECTIONS, &worker)),
+        Ok(Err(full)) => return Ok(Refusal::of(full).answer(&worker)),
+        Err(goodbye) => return Ok(part(answer, goodbye, &worker)),
+    };
     let incoming = incoming
-        .max_frame_size(config.message_bytes)
+        .max_frame_size(worker.config.message_bytes)
         .aggregate_continuations()
-        .max_continuation_size(config.message_bytes * 2);
-    let life = Life::new(
-        gateway.hub.clone(),
-        config.clone(),
-        gateway.verifier.clone(),
-        access,
-        connection,
-        session,
-    );
-    actix_web::rt::spawn(life.run(incoming, outgoing));
+        .max_continuation_size(worker.config.message_bytes);
+    Ok(answer
+        .map_body(|_, handshake| SocketBody::new(worker, session, incoming, handshake).boxed()))
 }
 
-fn say_goodbye(session: actix_ws::Session, code: u16, reason: &str) {
-    let reason = CloseReason { code: CloseCode::from(code), description: Some(reason.to_owned()) };
-    actix_web::rt::spawn(session.close(Some(reason)));
-}
-
-/// The token of the query, the header, or the subprotocol; whether it was the last.
-fn token(request: &HttpRequest) -> (String, bool) {
-    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    if let Some(token) = text(AUTHORIZATION).and_then(|text| text.strip_prefix("Bearer ")) {
-        return (token.to_owned(), false);
+/// Who asks to be let in; the inner `Err` is somebody whose token has expired.
+pub(crate) fn admit(
+    request: &HttpRequest,
+    worker: &Worker,
+) -> Result<Result<Access, Access>, Refusal> {
+    if worker.hub.is_draining() || !worker.hub.is_following() {
+        return Err(STOPPING);
     }
-    if let Some((BEARER, token)) = text(SEC_WEBSOCKET_PROTOCOL)
-        .and_then(|text| text.split_once(','))
-        .map(|(word, token)| (word.trim(), token.trim()))
-    {
-        return (token.to_owned(), true);
+    if !credentials::origin_allowed(request, &worker.config.origins) {
+        return Err(FOREIGN);
     }
-    let pairs = request.query_string().split('&');
-    let token = pairs.filter_map(|pair| pair.strip_prefix("token=")).next();
-    (token.unwrap_or_default().to_owned(), false)
+    let token = credentials::token(request);
+    match worker.verifier.verify(&token, OffsetDateTime::now_utc()) {
+        Ok(access) if access.roles.can_read() => Ok(Ok(access)),
+        Ok(_) => Err(FORBIDDEN),
+        Err(Denied::Expired(access)) => Ok(Err(access)),
+        Err(Denied::Invalid) => Err(UNKNOWN),
+    }
 }
 
-fn origin_allowed(request: &HttpRequest, allowed: &[String]) -> bool {
-    match request.headers().get(ORIGIN) {
-        // Programs send none; browsers always do.
-        None => true,
-        Some(_) if allowed.is_empty() => true,
-        Some(origin) => {
-            origin.to_str().is_ok_and(|origin| allowed.iter().any(|known| known == origin))
+/// Where a connection comes from.
+pub(crate) fn address(request: &HttpRequest) -> Option<IpAddr> {
+    request.peer_addr().map(|address| address.ip().to_canonical())
+}
+
+/// An upgraded connection that is told nothing but `goodbye`.
+fn part(answer: HttpResponse, goodbye: Goodbye, worker: &Worker) -> HttpResponse {
+    worker.hub.metrics.closed(goodbye.code);
+    let close = Ok::<Bytes, std::convert::Infallible>(frame::close(goodbye.code, goodbye.reason));
+    answer.map_body(|_, _| BodyStream::new(stream::iter([close])).boxed())
+}
+
+impl Refusal {
+    /// The refusal of somebody whose token has expired, where that can be seen.
+    pub(crate) const EXPIRED: Self = UNKNOWN;
+
+    pub(crate) fn of(full: Full) -> Self {
+        match full {
+            Full::Process => BUSY,
+            Full::Address | Full::User => CROWDED,
         }
     }
-}
 
-fn refuse(status: StatusCode, code: &str, message: &str) -> HttpResponse {
-    let request_id = domain::RequestId::generate();
-    HttpResponse::build(status).json(json!({
-        "success": false,
-        "error": { "code": code, "message": message },
-        "meta": { "request_id": request_id },
-    }))
+    /// The refusal of a request that names what does not exist.
+    pub(crate) const fn malformed(code: &'static str, message: &'static str) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code, message }
+    }
+
+    /// The answer, in the form of the API's errors.
+    pub(crate) fn answer(&self, worker: &Worker) -> HttpResponse {
+        worker.hub.metrics.refused(self.status.as_u16());
+        let mut answer = HttpResponse::build(self.status);
+        if matches!(self.status.as_u16(), 429 | 503) {
+            answer.insert_header((RETRY_AFTER, "5"));
+        }
+        answer.json(json!({
+            "success": false,
+            "error": { "code": self.code, "message": self.message },
+            "meta": { "request_id": domain::RequestId::generate() },
+        }))
+    }
 }

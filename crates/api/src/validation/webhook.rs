@@ -42,8 +42,7 @@ pub(crate) fn new_webhook(
     let metadata = form.optional("metadata", metadata).unwrap_or_default();
     form.finish()?;
     let (Some(name), Some(url), Some(events)) = (name, url, events) else {
-        // `finish` has returned the reasons.
-        return Err(ApiError::Internal);
+        return Err(ApiError::internal("a required field was missing and not named"));
     };
     let secret = secret.unwrap_or_else(generate_secret);
     Ok(NewWebhook {

@@ -62,7 +62,7 @@ pub(crate) async fn test(
     api.limits.count_test(&caller.user)?;
     let event = sample(&caller.user, asked.unwrap_or_else(|| first_subscribed(&found.webhook)))?;
     let now = OffsetDateTime::now_utc();
-    let endpoint = Endpoint::new(&found.webhook, now).map_err(|_| ApiError::Internal)?;
+    let endpoint = Endpoint::new(&found.webhook, now).map_err(ApiError::internal)?;
     let id = DeliveryId::derive(&caller.user, &event.id, found.webhook.id, "test");
     let report = api.sender.attempt(&endpoint, &event, id, 1).await;
     let view = view(&report, id);
@@ -103,7 +103,7 @@ fn sample(user: &UserId, kind: EventType) -> Result<Event, ApiError> {
         seconds(OffsetDateTime::now_utc()),
         kind.example_data(),
     );
-    Event::from_json(text.as_bytes(), &Origin::default()).map_err(|_| ApiError::Internal)
+    Event::from_json(text.as_bytes(), &Origin::default()).map_err(ApiError::internal)
 }
 
 fn view(report: &AttemptReport, id: DeliveryId) -> TestView {

@@ -7,6 +7,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::receiver::Receiver;
 use crate::studio::Studio;
 
 #[tokio::test]
@@ -146,6 +147,27 @@ async fn answers_are_safe_to_show_in_a_browser_and_say_nothing_of_the_server() {
         assert_eq!(answer.header("content-security-policy"), "default-src 'none'", "{path}");
         assert_eq!(answer.header("server"), "", "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_stop_lets_requests_under_way_finish_and_takes_no_more() {
+    let studio = Studio::start().await;
+    let endpoint = Receiver::waiting("200 OK", "OK").await;
+    let user = studio.user("usr_1");
+    let path = format!("/v1/webhooks/{}/test", user.webhook(&endpoint.url()).await);
+    let stopping = async {
+        endpoint.arrival().await;
+        studio.stop();
+        let refused = async {
+            while tokio::net::TcpStream::connect(studio.address).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), refused).await.expect("refused within 5 s");
+        endpoint.release();
+    };
+    let (answer, ()) = tokio::join!(user.post(&path, json!({})), stopping);
+    assert_eq!(answer.expect(200).data()["delivered"], true);
 }
 
 /// As `studio-webhooks all` mounts it: in a scope of an application that has other routes too.

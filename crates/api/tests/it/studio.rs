@@ -70,6 +70,11 @@ impl Studio {
         Self { address, store, broker, api, client: client(), stop, _folder: folder }
     }
 
+    /// Asks the service to stop.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
     /// What is served, to serve it otherwise.
     pub(crate) fn api(&self) -> Api {
         self.api.clone()

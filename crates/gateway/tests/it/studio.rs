@@ -1,0 +1,261 @@
+//! What the tests arrange: a gateway with its broker, clients, and events.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use access::{AuthConfig, Verifier};
+use broker::{BrokerConfig, Outgoing, SharedBroker, Target};
+use bytes::Bytes;
+use domain::{Event, Origin, UserId};
+use futures::{SinkExt, StreamExt};
+use gateway::{Gateway, GatewayConfig};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_util::sync::CancellationToken;
+
+/// Longer than anything here takes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running gateway.
+pub(crate) struct Studio {
+    pub(crate) address: SocketAddr,
+    pub(crate) broker: SharedBroker,
+    pub(crate) gateway: Gateway,
+    stop: CancellationToken,
+    _files: TempDir,
+}
+
+pub(crate) fn secret() -> SecretString {
+    "a secret of at least thirty-two bytes".into()
+}
+
+fn verifier() -> Verifier {
+    Verifier::new(&AuthConfig { jwt_secret: secret(), ..AuthConfig::default() }).unwrap()
+}
+
+/// A token of `user` that ends in `seconds`; negative ones have ended.
+pub(crate) fn token_for(user: &str, seconds: i64) -> String {
+    let now = OffsetDateTime::now_utc();
+    let issued = now - time::Duration::hours(1);
+    let user: UserId = user.parse().unwrap();
+    access::issue(&secret(), &user, &["user"], issued, now + time::Duration::seconds(seconds))
+}
+
+/// A token of `user` for an hour.
+pub(crate) fn token(user: &str) -> String {
+    token_for(user, 3_600)
+}
+
+impl Studio {
+    pub(crate) async fn start() -> Self {
+        Self::with(GatewayConfig::default()).await
+    }
+
+    pub(crate) async fn with(config: GatewayConfig) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let url = format!("embedded://{}", files.path().join("queues.db").display());
+        let broker = broker::open(&BrokerConfig { url, ..BrokerConfig::default() }).await.unwrap();
+        let (address, gateway, stop) = serve(&config, &broker).await;
+        Self { address, broker, gateway, stop, _files: files }
+    }
+
+    /// Another gateway on the same broker.
+    pub(crate) async fn another(&self, config: GatewayConfig) -> (SocketAddr, CancellationToken) {
+        let (address, _, stop) = serve(&config, &self.broker).await;
+        (address, stop)
+    }
+
+    pub(crate) async fn client(&self, user: &str) -> Client {
+        Client::connect(self.address, &token(user)).await
+    }
+
+    /// A client that watches `project`.
+    pub(crate) async fn watching(&self, user: &str, project: &str) -> Client {
+        let mut client = self.client(user).await;
+        client.subscribe(project).await;
+        client
+    }
+
+    /// Publishes an event and returns the payload that everybody must be sent.
+    pub(crate) async fn publish(&self, id: &str, user: &str, project: &str) -> Bytes {
+        let event = event(id, user, project);
+        self.send(&event).await;
+        event.payload
+    }
+
+    pub(crate) async fn send(&self, event: &Event) {
+        self.broker.publish(Target::Events(event.kind), Outgoing::event(event)).await.unwrap();
+    }
+
+    /// Gets `path` over plain HTTP: the status and everything up to the end of the body.
+    pub(crate) async fn get(&self, path: &str, headers: &str) -> (u16, String) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let mut socket = TcpStream::connect(self.address).await.unwrap();
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: studio\r\nConnection: close\r\n{headers}\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let read = socket.read_to_string(&mut answer);
+        tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
+        (answer[9..12].parse().unwrap(), answer)
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+impl Drop for Studio {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn serve(
+    config: &GatewayConfig,
+    broker: &SharedBroker,
+) -> (SocketAddr, Gateway, CancellationToken) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let gateway = Gateway::start(config, broker.clone(), verifier());
+    tokio::spawn(gateway::serve(gateway.clone(), listener, stop.clone()));
+    ready(address).await;
+    (address, gateway, stop)
+}
+
+async fn ready(address: SocketAddr) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let asking = async {
+        loop {
+            if let Ok(mut socket) = TcpStream::connect(address).await {
+                let request = "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+                socket.write_all(request.as_bytes()).await.unwrap();
+                let mut answer = String::new();
+                if socket.read_to_string(&mut answer).await.is_ok() && answer.contains(" 200 ") {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.expect("the gateway is ready in time");
+}
+
+/// An event of `user` in `project`, with data that must stay as it is.
+pub(crate) fn event(id: &str, user: &str, project: &str) -> Event {
+    sized_event(id, user, project, 0)
+}
+
+/// The same with `size` bytes more.
+pub(crate) fn sized_event(id: &str, user: &str, project: &str, size: usize) -> Event {
+    let more = "x".repeat(size);
+    let text = format!(
+        r#"{{"id":"{id}","event":"scrape.completed","timestamp":"2026-02-02T12:00:00Z","user_id":"{user}","data":{{"project_id":"{project}", "change": -0.20, "big":123456789012345678901234567890,"name":"\u00e9 é","more":"{more}"}}}}"#
+    );
+    Event::from_json(text.as_bytes(), &Origin::default()).unwrap()
+}
+
+/// A WebSocket client.
+pub(crate) struct Client {
+    pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+/// What a client is sent next.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Next {
+    Text(String),
+    Ping,
+    /// The code; `None` without one.
+    Close(Option<u16>),
+    /// The connection ended without a close.
+    Gone,
+}
+
+pub(crate) fn request(address: SocketAddr, query: &str) -> Request {
+    format!("ws://{address}/v1/ws{query}").into_client_request().unwrap()
+}
+
+impl Client {
+    pub(crate) async fn connect(address: SocketAddr, token: &str) -> Self {
+        let (mut client, _) =
+            Self::open(request(address, &format!("?token={token}"))).await.unwrap();
+        let connected = client.json().await;
+        assert_eq!(connected["type"], "connected", "{connected}");
+        client
+    }
+
+    pub(crate) async fn open(request: Request) -> Result<(Self, Response), tungstenite::Error> {
+        let opening = tokio_tungstenite::connect_async(request);
+        let (socket, response) = tokio::time::timeout(PATIENCE, opening).await.unwrap()?;
+        Ok((Self { socket }, response))
+    }
+
+    pub(crate) async fn say(&mut self, message: &Value) {
+        self.socket.send(Message::text(message.to_string())).await.unwrap();
+    }
+
+    pub(crate) async fn ask(&mut self, message: &Value) -> Value {
+        self.say(message).await;
+        self.json().await
+    }
+
+    pub(crate) async fn subscribe(&mut self, project: &str) {
+        let answer = self.ask(&json!({ "type": "subscribe", "project_id": project })).await;
+        assert_eq!(answer, json!({ "type": "subscribed", "project_id": project }));
+    }
+
+    pub(crate) async fn next(&mut self) -> Next {
+        let next = tokio::time::timeout(PATIENCE, self.socket.next()).await;
+        match next.expect("something comes in time") {
+            Some(Ok(Message::Text(text))) => Next::Text(text.to_string()),
+            Some(Ok(Message::Ping(_))) => Next::Ping,
+            Some(Ok(Message::Close(frame))) => Next::Close(frame.map(|f| f.code.into())),
+            Some(Ok(other)) => panic!("{other:?}"),
+            Some(Err(_)) | None => Next::Gone,
+        }
+    }
+
+    /// The next text; pings are passed over.
+    pub(crate) async fn text(&mut self) -> String {
+        loop {
+            match self.next().await {
+                Next::Text(text) => return text,
+                Next::Ping => {}
+                other => panic!("expected a text, found {other:?}"),
+            }
+        }
+    }
+
+    pub(crate) async fn json(&mut self) -> Value {
+        serde_json::from_str(&self.text().await).unwrap()
+    }
+
+    /// The id of the next message, an event.
+    pub(crate) async fn event_id(&mut self) -> String {
+        let event = self.json().await;
+        event["id"].as_str().unwrap_or_else(|| panic!("no event: {event}")).to_owned()
+    }
+
+    /// The code that it is closed with; whatever comes before is passed over.
+    pub(crate) async fn closed(&mut self) -> Option<u16> {
+        loop {
+            match self.next().await {
+                Next::Close(code) => return code,
+                Next::Gone => panic!("it was cut off without a close"),
+                Next::Text(_) | Next::Ping => {}
+            }
+        }
+    }
+
+    /// Sees that nothing was sent: what comes next is the answer to a question asked now.
+    pub(crate) async fn has_nothing(&mut self) {
+        assert_eq!(self.ask(&json!({ "type": "ping" })).await, json!({ "type": "pong" }));
+    }
+}
