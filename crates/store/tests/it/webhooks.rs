@@ -1,9 +1,11 @@
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{DeliveryStatus, EventType, Secret, WebhookId};
 use futures::future::join_all;
 use store::{PageRequest, StoreError, WebhookChange, WebhookFilter};
+use tokio::sync::Barrier;
 
 use crate::samples::{FIRST_PAGE, attempted, event, new_webhook, now, planned, user, webhook};
 
@@ -60,17 +62,26 @@ on_both_databases! {
     }
 
     async fn the_last_place_under_the_limit_is_given_once(database) {
-        webhook(&database.store, "u").await;
-        let racing = (0..20).map(|_| {
-            let store = database.store.clone();
-            tokio::spawn(async move { store.create_webhook(new_webhook("u"), 3).await })
-        });
-        let results = join_all(racing).await;
-        let (made, refused): (Vec<_>, Vec<_>) =
-            results.into_iter().map(Result::unwrap).partition(Result::is_ok);
-        assert_eq!(made.len(), 2);
-        assert!(refused.iter().all(|r| matches!(r, Err(StoreError::LimitReached(3)))), "{refused:?}");
-        assert!(database.store.create_webhook(new_webhook("other"), 3).await.is_ok());
+        let stores = [database.store.clone(), database.opened_with(&[("k1", 1)]).await];
+        for owner in ["u1", "u2", "u3", "u4", "u5"] {
+            webhook(&database.store, owner).await;
+            let start = Arc::new(Barrier::new(20));
+            let racing = (0..20).map(|n| {
+                let (store, start) = (stores[n % 2].clone(), start.clone());
+                tokio::spawn(async move {
+                    // Connected before the start, so that they do meet.
+                    store.ping().await.unwrap();
+                    start.wait().await;
+                    store.create_webhook(new_webhook(owner), 3).await
+                })
+            });
+            let results = join_all(racing).await;
+            let (made, refused): (Vec<_>, Vec<_>) =
+                results.into_iter().map(Result::unwrap).partition(Result::is_ok);
+            assert_eq!(made.len(), 2);
+            let full = |r: &Result<_, _>| matches!(r, Err(StoreError::LimitReached(3)));
+            assert!(refused.iter().all(full), "{refused:?}");
+        }
     }
 
     async fn another_users_webhook_looks_unknown_and_stays_as_it_is(database) {
