@@ -5,8 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bench::arrivals::{Arrivals, Seen};
-use bench::product::{Product, Running, token};
 use bench::load::{AmqpPublisher, HttpPublisher};
+use bench::product::{Product, Running, token};
 use bench::report::Report;
 use bench::servers::{Postgres, PostgresOptions, RabbitMq, target_folder};
 use bench::usage::{cpu_seconds, family, peak_mib};

@@ -27,8 +27,7 @@ fn refused(settings: &[(&str, &str)], command: &str) -> String {
 #[test]
 fn a_wrong_setting_stops_the_start_with_one_line_that_names_its_key() {
     let secret = ("STUDIO__AUTH__JWT_SECRET", "a secret for tests, of at least 32 bytes");
-    let keys =
-        ("STUDIO__SECRETS__KEYS", "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+    let keys = ("STUDIO__SECRETS__KEYS", "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[], "auth.jwt_secret"),
         (&[("STUDIO__AUTH__JWT_SECRET", "short")], "auth.jwt_secret"),

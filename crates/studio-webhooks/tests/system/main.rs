@@ -10,4 +10,5 @@ mod rejected;
 mod retries;
 mod strangers;
 mod support;
+mod topology;
 mod websocket;

@@ -121,6 +121,11 @@ impl Studio {
         }
     }
 
+    /// Leaves `name` to its default.
+    pub(crate) fn forget_setting(&mut self, name: &str) {
+        self.environment.retain(|(known, _)| known != name);
+    }
+
     /// A command of the binary with the installation's settings.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
