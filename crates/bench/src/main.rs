@@ -30,6 +30,9 @@ enum Command {
         /// The product's binary, beside this one by default.
         #[arg(long)]
         binary: Option<PathBuf>,
+        /// A setting of the product to measure with, such as STUDIO__DISPATCHER__PREFETCH=1000.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
     },
     /// The limit's own process: consume, sign, POST, acknowledge.
     LimitLoop {
@@ -54,9 +57,9 @@ enum Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Run { runs, events, binary } => {
+        Command::Run { runs, events, binary, settings } => {
             let beside = std::env::current_exe()?.with_file_name("studio-webhooks");
-            measure::run(runs, events, binary.unwrap_or(beside)).await
+            measure::run(runs, events, binary.unwrap_or(beside), settings).await
         }
         Command::LimitLoop { amqp, target } => {
             bench::limit::consume_sign_post_acknowledge(&amqp, &target).await

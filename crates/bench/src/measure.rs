@@ -24,10 +24,16 @@ struct Machine {
     database: Postgres,
     arrivals: Arrivals,
     binary: PathBuf,
+    settings: Vec<String>,
     events: usize,
 }
 
-pub(crate) async fn run(runs: usize, events: usize, binary: PathBuf) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    runs: usize,
+    events: usize,
+    binary: PathBuf,
+    settings: Vec<String>,
+) -> anyhow::Result<()> {
     anyhow::ensure!(binary.exists(), "{} is missing: cargo build --release", binary.display());
     let (broker, database) = tokio::task::spawn_blocking(|| {
         let options = PostgresOptions { fsync: true, ..PostgresOptions::default() };
@@ -35,7 +41,7 @@ pub(crate) async fn run(runs: usize, events: usize, binary: PathBuf) -> anyhow::
     })
     .await??;
     let arrivals = Arrivals::start().await?;
-    let machine = Machine { broker, database, arrivals, binary, events };
+    let machine = Machine { broker, database, arrivals, binary, settings, events };
     let mut report = Report::default();
     for number in 1..=runs.max(1) {
         println!("run {number} of {runs}");
@@ -106,8 +112,9 @@ impl Machine {
     async fn measure_services(&self, number: usize, report: &mut Report) -> anyhow::Result<()> {
         let url = self.vhost(format!("services{number}")).await?;
         let folder = target_folder().join(format!("bench/services{number}"));
-        let product =
+        let mut product =
             Product::new(self.binary.clone(), folder, &self.database.fresh_database()?, &url)?;
+        product.set(&self.settings);
         product.run("migrate")?;
         let _api = product.start("api")?;
         product.wait_ready().await?;
@@ -140,12 +147,13 @@ impl Machine {
     async fn measure_embedded(&self, number: usize, report: &mut Report) -> anyhow::Result<()> {
         let folder = target_folder().join(format!("bench/embedded{number}-{}", std::process::id()));
         let (database, broker) = (folder.join("store.db"), folder.join("queues.db"));
-        let product = Product::new(
+        let mut product = Product::new(
             self.binary.clone(),
             folder.clone(),
             &format!("sqlite://{}", database.display()),
             &format!("embedded://{}", broker.display()),
         )?;
+        product.set(&self.settings);
         let all = product.start("all")?;
         product.wait_ready().await?;
         product.webhook(&self.arrivals.url()).await?;

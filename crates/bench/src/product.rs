@@ -75,6 +75,12 @@ impl Product {
         Ok(Self { binary, folder, environment, api, client })
     }
 
+    /// Adds settings, each `KEY=VALUE`.
+    pub fn set(&mut self, settings: &[String]) {
+        let pairs = settings.iter().filter_map(|setting| setting.split_once('='));
+        self.environment.extend(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    }
+
     /// Runs `command` to its end.
     ///
     /// # Errors
