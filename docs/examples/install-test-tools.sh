@@ -28,10 +28,10 @@ if [ "${#packages[@]}" -gt 0 ]; then
         "${packages[@]}" >/dev/null
 fi
 
-if [ ! -x target/python/bin/python3 ] || ! target/python/bin/python3 -c 'import pika' 2>/dev/null; then
+if [ ! -x target/python/bin/python3 ] || ! target/python/bin/python3 -c 'import pika, yaml' 2>/dev/null; then
     mkdir -p target
     python3 -m venv target/python
-    target/python/bin/pip install --quiet --disable-pip-version-check 'pika==1.3.2'
+    target/python/bin/pip install --quiet --disable-pip-version-check 'pika==1.3.2' 'pyyaml==6.0.3'
 fi
 
 if [ ! -d target/node/node_modules/amqplib ] || [ ! -d target/node/node_modules/ws ]; then

@@ -116,7 +116,7 @@ impl Machine {
             Product::new(self.binary.clone(), folder, &self.database.fresh_database()?, &url)?;
         product.set(&self.settings);
         product.run("migrate")?;
-        let _api = product.start("api")?;
+        let api = product.start("api")?;
         product.wait_ready().await?;
         product.webhook(&self.arrivals.url()).await?;
         let dispatcher = product.start("dispatcher")?;
@@ -136,6 +136,11 @@ impl Machine {
             );
         }
         report.add("services, peak MiB of the dispatcher", peak_mib(&[dispatcher.pid()]));
+        let broker = self.broker.pid().map(family).unwrap_or_default();
+        report.add("services, peak MiB of RabbitMQ", peak_mib(&broker));
+        // Shared buffers count once for each process that touched them.
+        report.add("services, peak MiB of PostgreSQL's processes", peak_mib(&self.database.pids()));
+        self.through_the_api(&product, &api, report).await?;
         drop(dispatcher);
         publisher.flood(self.events).await?;
         let dispatcher = product.start("dispatcher")?;
@@ -157,11 +162,7 @@ impl Machine {
         let all = product.start("all")?;
         product.wait_ready().await?;
         product.webhook(&self.arrivals.url()).await?;
-        let publisher = HttpPublisher {
-            client: product.client.clone(),
-            base: product.api.clone(),
-            token: token("service"),
-        };
+        let publisher = publisher(&product);
         publisher.flood(500, 100).await?;
         self.arrivals.take(500, PATIENCE).await?;
         let count = publisher.trickle(LOW_RATE, LOW_LENGTH).await?;
@@ -186,6 +187,26 @@ impl Machine {
         );
         drop(all);
         remove(&folder);
+        Ok(())
+    }
+
+    /// The services once more, with events through `POST /v1/events`.
+    async fn through_the_api(
+        &self,
+        product: &Product,
+        api: &Running,
+        report: &mut Report,
+    ) -> anyhow::Result<()> {
+        let publisher = publisher(product);
+        let before = cpu_seconds(&[api.pid()]);
+        let began = Instant::now();
+        publisher.flood(self.events, 100).await?;
+        let seen = self.arrivals.take(self.events, PATIENCE).await?;
+        let rate = seen.count as f64 / (seen.last - began).as_secs_f64();
+        report.add("services through POST /v1/events, deliveries/s", rate);
+        let used = (cpu_seconds(&[api.pid()]) - before) * 100_000.0 / self.events as f64;
+        report.add("services, CPU s of the API per 100,000 events", used);
+        report.add("services, peak MiB of the API", peak_mib(&[api.pid()]));
         Ok(())
     }
 
@@ -243,6 +264,14 @@ impl Machine {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
         Ok(Looping(command.spawn()?))
+    }
+}
+
+fn publisher(product: &Product) -> HttpPublisher {
+    HttpPublisher {
+        client: product.client.clone(),
+        base: product.api.clone(),
+        token: token("service"),
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 pub struct DispatcherConfig {
     /// Where `/healthz`, `/readyz` and `/metrics` are served; `127.0.0.1:8082` by default.
     pub bind: String,
-    /// Events taken and not finished, at most; 512 by default.
+    /// Events taken and not finished, at most; 1,024 by default.
     #[serde(deserialize_with = "setting::number")]
     pub prefetch: u16,
     /// Retries, redeliveries and handed-back work taken and not finished, at most; 256 by
@@ -63,7 +63,7 @@ impl Default for DispatcherConfig {
     fn default() -> Self {
         Self {
             bind: "127.0.0.1:8082".into(),
-            prefetch: 512,
+            prefetch: 1_024,
             deliver_prefetch: 256,
             concurrency: 384,
             retry_concurrency: 128,

@@ -4,6 +4,7 @@
 
 mod commands;
 mod crashes;
+mod deployment;
 mod matching;
 mod operations;
 mod rejected;

@@ -82,14 +82,36 @@ fn publish_with(mut command: Command, url: &str, events: &[Published], folder: &
     assert!(success, "{said}");
 }
 
-/// The delivery verifies with the specification's functions, in both languages.
-fn assert_verifies(request: &Received, webhook: &Webhook) {
+/// The first block of code in `language` of the specification that has `function` in it.
+fn specified(language: &str, function: &str) -> String {
+    let page = std::fs::read_to_string(examples().join("../specification.md")).unwrap();
+    let mut blocks = page.split("```").filter_map(|block| block.strip_prefix(language));
+    blocks.find(|block| block.contains(function)).unwrap().to_owned()
+}
+
+/// The specification's own functions as programs: SECRET SIGNATURE < body.
+fn specified_programs(folder: &Path) -> [Command; 2] {
+    let python_end = "\nimport sys\nsys.exit(0 if verify_webhook(sys.stdin.buffer.read(), sys.argv[2], sys.argv[1]) else 1)\n";
+    let node_end = "\nprocess.exit(verifyWebhook(require('fs').readFileSync(0), process.argv[3], process.argv[2]) ? 0 : 1);\n";
+    let (by_python, by_node) = (folder.join("specified.py"), folder.join("specified.js"));
+    std::fs::write(&by_python, specified("python", "verify_webhook") + python_end).unwrap();
+    std::fs::write(&by_node, specified("javascript", "verifyWebhook") + node_end).unwrap();
+    program(by_python, by_node)
+}
+
+fn program(by_python: PathBuf, by_node: PathBuf) -> [Command; 2] {
+    let (mut python, mut node) = (Command::new(python()), Command::new("node"));
+    python.arg(by_python);
+    node.arg(by_node);
+    [python, node]
+}
+
+/// The delivery verifies with the specification's own functions and with those of the guide, in
+/// both languages.
+fn assert_verifies(request: &Received, webhook: &Webhook, folder: &Path) {
     let signature = request.header("x-sentimatrix-signature");
-    let mut by_python = Command::new(python());
-    by_python.arg(examples().join("verify.py"));
-    let mut by_node = Command::new("node");
-    by_node.arg(examples().join("verify.js"));
-    for mut command in [by_python, by_node] {
+    let guide = program(examples().join("verify.py"), examples().join("verify.js"));
+    for mut command in specified_programs(folder).into_iter().chain(guide) {
         command.args([&webhook.secret, signature]);
         let (genuine, said) = run(command, &request.body);
         assert!(genuine, "{signature} {said}");
@@ -122,7 +144,7 @@ async fn check(command: Command) {
         let request = requests.iter().find(|request| request.event_id() == event.id).unwrap();
         assert_eq!(request.text(), event.payload());
         assert_headers(request, event);
-        assert_verifies(request, &webhook);
+        assert_verifies(request, &webhook, studio.folder.path());
     }
     let mut tampered = requests[0].clone();
     tampered.body = [b" ", tampered.body.as_ref()].concat().into();
