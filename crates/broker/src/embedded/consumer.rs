@@ -1,96 +1,97 @@
 //! A consumer: takes while it may, settles what its taker has finished.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::embedded::queues::{Ready, ReadyQueue};
+use crate::embedded::lane::{Lane, Ready};
 use crate::embedded::writer::Command;
 use crate::message::Settled;
 use crate::{Acker, Incoming};
 
-/// Settled messages looked at together, at most.
+/// Messages settled together, at most.
 const BATCH: usize = 1_024;
 
-struct Worker {
-    queue: Arc<ReadyQueue>,
-    under_way: HashMap<u64, Ready>,
-    commands: mpsc::Sender<Command>,
+pub(super) struct Worker {
+    pub(super) lane: Arc<Lane>,
+    pub(super) prefetch: usize,
+    pub(super) messages: mpsc::Sender<Incoming>,
+    pub(super) commands: mpsc::Sender<Command>,
 }
 
-/// Hands messages of `queue` to `messages`, at most `prefetch` unsettled, until nobody reads
-/// them or the broker closes; then waits for what is under way.
-pub(super) async fn run(
-    queue: Arc<ReadyQueue>,
-    prefetch: usize,
-    messages: mpsc::Sender<Incoming>,
-    commands: mpsc::Sender<Command>,
-    closing: CancellationToken,
-) {
-    let (settle, mut settled) = mpsc::unbounded_channel();
-    let mut worker = Worker { queue, under_way: HashMap::new(), commands };
-    let mut batch = Vec::with_capacity(BATCH);
-    loop {
-        worker.ask_for_more().await;
-        while worker.under_way.len() < prefetch
-            && let Some(ready) = worker.queue.take()
-        {
-            let tag = u64::try_from(ready.id).unwrap_or_default();
-            worker.under_way.insert(tag, ready.clone());
-            let acker = Acker { tag, settle: Some(settle.clone()) };
-            // There is room: the channel holds as many as may be unsettled.
-            messages.send(ready.incoming(acker)).await.ok();
-        }
-        let full = worker.under_way.len() >= prefetch;
-        tokio::select! {
-            biased;
-            () = closing.cancelled() => break,
-            () = messages.closed() => break,
-            _ = settled.recv_many(&mut batch, BATCH) => worker.settle(&mut batch).await,
-            () = worker.queue.arrived.notified(), if !full => {}
-        }
-    }
-    drop((settle, messages));
-    // At a close the rest goes back; otherwise it is waited for.
-    loop {
-        tokio::select! {
-            biased;
-            taken = settled.recv_many(&mut batch, BATCH) => match taken {
-                0 => break,
-                _ => worker.settle(&mut batch).await,
-            },
-            () = closing.cancelled() => break,
-        }
-    }
-    worker.under_way.drain().for_each(|(_, ready)| worker.queue.put_back(ready));
-    worker.queue.arrived.notify_one();
-}
+/// What is taken and not settled.
+#[derive(Default)]
+struct UnderWay(HashMap<u64, Ready>);
 
 impl Worker {
-    async fn settle(&mut self, batch: &mut Vec<Settled>) {
+    /// Hands messages on, at most `prefetch` unsettled, until nobody reads them or the broker
+    /// closes; then waits for what is under way.
+    pub(super) async fn run(self, closing: CancellationToken) {
+        let (settle, mut settled) = mpsc::unbounded_channel();
+        let mut under_way = UnderWay::default();
+        let (mut batch, mut taken) = (Vec::with_capacity(BATCH), Vec::new());
+        self.lane.join();
+        {
+            let (mut closing, mut unread) =
+                (pin!(closing.cancelled()), pin!(self.messages.closed()));
+            loop {
+                self.lane.take(self.prefetch - under_way.0.len(), &mut taken);
+                for ready in taken.drain(..) {
+                    let tag = ready.place.id.cast_unsigned();
+                    let acker = Acker { tag, settle: Some(settle.clone()) };
+                    let message = ready.message.incoming(ready.redelivered, ready.returns, acker);
+                    under_way.0.insert(tag, ready);
+                    // There is room for a whole prefetch; unread, it goes back by its acker.
+                    self.messages.try_send(message).ok();
+                }
+                tokio::select! {
+                    biased;
+                    () = &mut closing => break,
+                    // Before what is settled: unread, everything comes back at once.
+                    () = &mut unread => break,
+                    _ = settled.recv_many(&mut batch, BATCH) => {
+                        self.settle(&mut under_way, &mut batch).await;
+                    }
+                    () = self.lane.arrived.notified(), if under_way.0.len() < self.prefetch => {}
+                }
+            }
+        }
+        self.lane.leave();
+        // Ends with the last acker, or at a close, once what was settled before it is written.
+        drop(settle);
+        loop {
+            let count = tokio::select! {
+                biased;
+                count = settled.recv_many(&mut batch, BATCH) => count,
+                () = closing.cancelled() => 0,
+            };
+            if count == 0 {
+                return;
+            }
+            self.settle(&mut under_way, &mut batch).await;
+        }
+    }
+
+    async fn settle(&self, under_way: &mut UnderWay, batch: &mut Vec<Settled>) {
         let mut done = Vec::with_capacity(batch.len());
         for settled in batch.drain(..) {
             match settled {
                 Settled::Done(tag) => {
-                    done.extend(self.under_way.remove(&tag).map(|ready| ready.id));
+                    done.extend(under_way.0.remove(&tag).map(|ready| ready.place.id));
                 }
                 Settled::HandedBack(tag) => {
-                    if let Some(ready) = self.under_way.remove(&tag) {
-                        self.queue.put_back(ready);
+                    if let Some(ready) = under_way.0.remove(&tag) {
+                        self.lane.put_back(ready);
                     }
                 }
             }
         }
         if !done.is_empty() {
-            self.commands.send(Command::Done(done)).await.ok();
-        }
-    }
-
-    async fn ask_for_more(&self) {
-        if self.queue.wants_more().is_some() {
-            self.commands.send(Command::Load(self.queue.name)).await.ok();
+            // After the end of the writer they come again.
+            self.commands.send(Command::Done(self.lane.name, done)).await.ok();
         }
     }
 }

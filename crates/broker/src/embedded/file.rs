@@ -1,133 +1,183 @@
 //! The file: opened by one process at a time, made where there is none, never made anew where
 //! there is one.
 
-use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection, DbErr,
-    QueryResult, Statement, Value,
+use sea_orm::sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
 };
+use sea_orm::sqlx::{self, ConnectOptions, Row, SqliteConnection};
 
-use crate::{BrokerError, Queue};
+use crate::{BrokerConfig, BrokerError};
 
-/// Tables of this version. A delayed message has `due_at` (unix ms) and goes to studio.deliver
-/// then. An event's body stands in `history`, and the message that dispatches it points there.
-const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS history (
-    seq INTEGER PRIMARY KEY,
-    user_id TEXT, event_id TEXT,
-    published_at INTEGER NOT NULL,
-    content_type INTEGER NOT NULL, message_id TEXT, routing_key TEXT,
-    headers TEXT NOT NULL, body BLOB NOT NULL
-);
-CREATE UNIQUE INDEX IF NOT EXISTS history_once ON history (user_id, event_id);
-CREATE INDEX IF NOT EXISTS history_by_time ON history (published_at);
-CREATE TABLE IF NOT EXISTS messages (
-    id INTEGER PRIMARY KEY,
-    queue TEXT NOT NULL, due_at INTEGER, history_seq INTEGER,
-    content_type INTEGER NOT NULL, message_id TEXT,
-    headers TEXT NOT NULL, body BLOB
-);
-CREATE INDEX IF NOT EXISTS messages_by_queue ON messages (queue, id) WHERE due_at IS NULL;
-CREATE INDEX IF NOT EXISTS messages_by_due ON messages (due_at, id) WHERE due_at IS NOT NULL;
-CREATE INDEX IF NOT EXISTS messages_by_history ON messages (history_seq)
-    WHERE history_seq IS NOT NULL;
-";
+/// Marks the file as ours ("StQu"), in its header.
+const APPLICATION: i64 = 0x5374_5175;
+
+/// The version of these tables.
+const VERSION: i64 = 1;
+
+/// `events` is the history, and the bodies of what waits for dispatch: `pending` has the ids of
+/// those. `upto` counts the bytes of the history, so that its size is known by two rows. `kind`
+/// is empty for what was sent straight to the queue, `key` for what is no event.
+///
+/// `messages` holds the other queues, by lane. One that is delayed is a message of
+/// `studio.deliver` that is ready later: nothing is written when its time has come.
+const SCHEMA: [&str; 6] = [
+    "CREATE TABLE events (
+        id INTEGER PRIMARY KEY, at INTEGER NOT NULL, upto INTEGER NOT NULL,
+        key BLOB UNIQUE, kind TEXT, head TEXT NOT NULL, body BLOB NOT NULL)",
+    "CREATE TABLE pending (id INTEGER PRIMARY KEY)",
+    "CREATE TABLE messages (
+        id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, ready_at INTEGER NOT NULL,
+        delay INTEGER NOT NULL, head TEXT NOT NULL, body BLOB NOT NULL)",
+    "CREATE INDEX messages_in_order ON messages (lane, ready_at, id, delay)",
+    // Written to find out whether the disk takes anything again.
+    "CREATE TABLE probe (id INTEGER PRIMARY KEY, tries INTEGER NOT NULL)",
+    "INSERT INTO probe VALUES (1, 0)",
+];
+
+/// Pages (of 4 KiB) in the write-ahead log before they are moved to the file.
+const CHECKPOINT: &str = "4000";
+
+/// What is kept of the log's space, in bytes.
+const LOG_SPACE: &str = "67108864";
+
+/// Connections that read.
+const READERS: u32 = 3;
 
 /// The open file.
 pub(super) struct QueueFile {
-    pub(super) db: DatabaseConnection,
     path: String,
+    pub(super) readers: SqlitePool,
     /// Held as long as the file is open: a second process is refused.
-    _lock: File,
+    lock: Mutex<Option<File>>,
 }
 
 impl QueueFile {
-    pub(super) async fn open(path: &str) -> Result<Self, BrokerError> {
+    /// The file, and the one connection that writes.
+    pub(super) async fn open(
+        config: &BrokerConfig,
+    ) -> Result<(Self, SqliteConnection), BrokerError> {
+        let path = config.url.strip_prefix("embedded://").unwrap_or_default();
+        if path.is_empty() {
+            let message = "expected embedded://PATH with the path of a file".to_owned();
+            return Err(BrokerError::Config { key: "broker.url", message });
+        }
         let wrong = |message: String| BrokerError::File { path: path.to_owned(), message };
         if let Some(folder) = Path::new(path).parent() {
             std::fs::create_dir_all(folder)
                 .map_err(|e| wrong(format!("its folder cannot be made: {e}")))?;
         }
         let lock = lock(path).map_err(wrong)?;
-        let mut options = ConnectOptions::new(format!("sqlite://{path}?mode=rwc"));
-        options
-            .max_connections(3)
+        let options = options(path);
+        let mut writer = options.connect().await.map_err(|e| wrong(unusable(&e)))?;
+        prepare(&mut writer).await.map_err(wrong)?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
             .test_before_acquire(false)
-            .sqlx_logging(false)
-            .map_sqlx_sqlite_opts(|sqlite| {
-                sqlite
-                    .journal_mode(sea_orm::sqlx::sqlite::SqliteJournalMode::Wal)
-                    .synchronous(sea_orm::sqlx::sqlite::SqliteSynchronous::Full)
-                    .busy_timeout(Duration::from_secs(5))
-                    .statement_cache_capacity(64)
-            });
-        let damaged = |e: DbErr| {
-            wrong(format!("it cannot be used: {e}; move it away to begin with empty queues"))
-        };
-        let db = Database::connect(options).await.map_err(damaged)?;
-        db.execute_unprepared(SCHEMA).await.map_err(damaged)?;
-        let file = Self { db, path: path.to_owned(), _lock: lock };
-        file.check().await?;
-        Ok(file)
+            .connect_lazy_with(options);
+        Ok((Self { path: path.to_owned(), readers, lock: Mutex::new(Some(lock)) }, writer))
     }
 
-    /// Reads through the indexes: damage stops the start, not the work in the middle of it.
-    async fn check(&self) -> Result<(), BrokerError> {
-        let row = self.one("PRAGMA quick_check(1)", []).await?;
-        let verdict = row.and_then(|row| row.try_get_by_index::<String>(0).ok());
-        if verdict.as_deref() == Some("ok") {
-            return Ok(());
-        }
-        let message = format!("it is damaged: {}", verdict.unwrap_or_default());
-        Err(BrokerError::File { path: self.path.clone(), message })
+    /// What went wrong, with the file's name.
+    pub(super) fn trouble(&self, error: &sqlx::Error) -> String {
+        format!("the queue file {}: {error}", self.path)
     }
 
-    pub(super) async fn one<const N: usize>(
-        &self,
-        sql: &str,
-        values: [Value; N],
-    ) -> Result<Option<QueryResult>, BrokerError> {
-        let statement = Statement::from_sql_and_values(DatabaseBackend::Sqlite, sql, values);
-        self.db.query_one_raw(statement).await.map_err(|e| self.away(&e))
-    }
-
-    pub(super) fn away(&self, error: &DbErr) -> BrokerError {
-        BrokerError::Unavailable(format!("the queue file {}: {error}", self.path))
-    }
-
-    /// A number of one row, 0 where there is none.
-    pub(super) async fn number(&self, sql: &str) -> Result<i64, BrokerError> {
-        let row = self.one(sql, []).await?;
-        Ok(row.and_then(|row| row.try_get_by_index::<Option<i64>>(0).ok().flatten()).unwrap_or(0))
-    }
-
-    /// For each queue the last id that an earlier process left.
-    pub(super) async fn left_over(&self) -> Result<HashMap<String, i64>, BrokerError> {
-        let sql = "SELECT queue, max(id) FROM messages WHERE due_at IS NULL GROUP BY queue";
-        let statement = Statement::from_string(DatabaseBackend::Sqlite, sql);
-        let rows = self.db.query_all_raw(statement).await.map_err(|e| self.away(&e))?;
-        let read = |row: &QueryResult| {
-            Ok((row.try_get_by_index::<String>(0)?, row.try_get_by_index::<i64>(1)?))
-        };
-        rows.iter().map(read).collect::<Result<_, DbErr>>().map_err(|e| self.away(&e))
-    }
-
-    pub(super) async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
-        let sql = "SELECT count(*) FROM messages WHERE queue = ?";
-        let row = self.one(sql, [queue.to_string().into()]).await?;
-        let count = row.and_then(|row| row.try_get_by_index::<i64>(0).ok()).unwrap_or(0);
-        Ok(u64::try_from(count).unwrap_or(0))
-    }
-
+    /// After the writer has ended. Another process may open the file then.
     pub(super) async fn close(&self) {
-        if let Err(error) = self.db.clone().close().await {
-            tracing::warn!("the queue file was not closed cleanly: {error}");
-        }
+        self.readers.close().await;
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
+
+    /// The first column of the first row.
+    pub(super) async fn number(
+        &self,
+        sql: &'static str,
+        values: &[i64],
+    ) -> Result<Option<i64>, sqlx::Error> {
+        let query = values.iter().fold(sqlx::query(sql), |query, value| query.bind(*value));
+        let row: Option<SqliteRow> = query.fetch_optional(&self.readers).await?;
+        row.map_or(Ok(None), |row| row.try_get(0))
+    }
+}
+
+fn options(path: &str) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(Duration::from_secs(5))
+        .pragma("wal_autocheckpoint", CHECKPOINT)
+        .pragma("journal_size_limit", LOG_SPACE)
+        .disable_statement_logging()
+}
+
+/// Makes the tables in a new file; refuses one that is damaged or not ours.
+async fn prepare(writer: &mut SqliteConnection) -> Result<(), String> {
+    let tables = "SELECT count(*) FROM sqlite_master";
+    let empty = pragma(writer, tables).await? == 0;
+    let application = pragma(writer, "PRAGMA application_id").await?;
+    if empty && application == 0 {
+        return make(writer).await.map_err(|e| format!("it cannot be made: {e}"));
+    }
+    if application != APPLICATION {
+        return Err(
+            "it is a database of something else; give the queues a file of their own".into()
+        );
+    }
+    let version = pragma(writer, "PRAGMA user_version").await?;
+    if version != VERSION {
+        return Err(format!(
+            "it has version {version}, and this program knows version {VERSION}: open it with the \
+             program that wrote it"
+        ));
+    }
+    check(writer).await
+}
+
+async fn make(writer: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    use sqlx::Connection;
+    let mut transaction = writer.begin().await?;
+    for statement in SCHEMA {
+        sqlx::query(statement).execute(&mut *transaction).await?;
+    }
+    for (name, value) in [("application_id", APPLICATION), ("user_version", VERSION)] {
+        let statement = sqlx::AssertSqlSafe(format!("PRAGMA {name} = {value}"));
+        sqlx::query(statement).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await
+}
+
+/// Reads through the file: damage stops the start, not the work in the middle of it.
+async fn check(writer: &mut SqliteConnection) -> Result<(), String> {
+    let verdict: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+        .fetch_one(writer)
+        .await
+        .map_err(|e| unusable(&e))?;
+    if verdict == "ok" { Ok(()) } else { Err(damaged(&verdict)) }
+}
+
+async fn pragma(writer: &mut SqliteConnection, sql: &'static str) -> Result<i64, String> {
+    sqlx::query_scalar(sql).fetch_one(writer).await.map_err(|e| unusable(&e))
+}
+
+fn unusable(error: &sqlx::Error) -> String {
+    let code = error.as_database_error().and_then(|error| error.code());
+    match code.as_deref() {
+        Some("26") => "it is no SQLite file; give the queues a file of their own".to_owned(),
+        Some("11") => damaged(&error.to_string()),
+        _ => format!("it cannot be opened: {error}"),
+    }
+}
+
+fn damaged(how: &str) -> String {
+    format!("it is damaged ({how}): restore it, or move it away to begin with empty queues")
 }
 
 fn lock(path: &str) -> Result<File, String> {
@@ -138,10 +188,10 @@ fn lock(path: &str) -> Result<File, String> {
         .open(format!("{path}.lock"))
         .map_err(|e| format!("it cannot be locked: {e}"))?;
     lock.try_lock().map_err(|e| match e {
-        std::fs::TryLockError::WouldBlock => {
+        TryLockError::WouldBlock => {
             "another process has it open; one process at a time can use it".to_owned()
         }
-        std::fs::TryLockError::Error(error) => format!("it cannot be locked: {error}"),
+        TryLockError::Error(error) => format!("it cannot be locked: {error}"),
     })?;
     Ok(lock)
 }

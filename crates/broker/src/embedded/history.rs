@@ -1,107 +1,156 @@
-//! The history: from the file until it is caught up with, then live.
+//! The history: from the file what is there, then from memory what comes.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::ConnectionTrait;
+use futures::TryStreamExt;
+use sea_orm::sqlx::{self, Row};
 use time::OffsetDateTime;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{mpsc, watch};
 
 use crate::HistoryEntry;
-use crate::embedded::file::QueueFile;
-use crate::embedded::queues::Live;
-use crate::embedded::rows;
+use crate::embedded::clock::unix_millis;
+use crate::embedded::{Shelf, rows};
 
-/// Entries read from the file together.
+/// Entries read from the file together, at most, in number and bytes.
 const PAGE: usize = 500;
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
-/// Hands entries to `entries` until nobody reads them.
-pub(super) async fn run(
-    file: Arc<QueueFile>,
-    mut live: broadcast::Receiver<Live>,
-    since: Option<OffsetDateTime>,
+/// How long after a failed reading it is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+pub(super) struct Reader {
+    shelf: Arc<Shelf>,
     entries: mpsc::Sender<HistoryEntry>,
-) {
-    // `live` was subscribed to before: what is committed from now on is in it, or in the file.
-    let since = since.map_or(i64::MAX, |since| since.unix_timestamp() * 1_000);
-    let mut cursor = start(&file, since).await;
-    let mut caught_up = false;
-    loop {
-        if !catch_up(&file, &mut cursor, &entries).await {
-            return;
+    committed: watch::Receiver<i64>,
+    /// Everything up to this id was handed on.
+    cursor: i64,
+    /// What was there when reading began ends here; `None` once that was told.
+    end: Option<i64>,
+}
+
+/// Nobody reads any more.
+struct Unread;
+
+impl Reader {
+    /// From here on nothing is missed.
+    pub(super) fn new(shelf: Arc<Shelf>, entries: mpsc::Sender<HistoryEntry>) -> Self {
+        shelf.recent.join();
+        let committed = shelf.recent.committed();
+        let end = *committed.borrow();
+        Self { shelf, entries, committed, cursor: end, end: Some(end) }
+    }
+
+    /// Hands entries on until nobody reads them.
+    pub(super) async fn run(mut self, since: Option<OffsetDateTime>) {
+        if let Some(since) = since {
+            self.cursor = self.start(unix_millis(since)).await;
         }
-        if !std::mem::replace(&mut caught_up, true)
-            && entries.send(HistoryEntry::CaughtUp).await.is_err()
-        {
-            return;
+        while self.go_on().await.is_ok() {}
+    }
+
+    async fn go_on(&mut self) -> Result<(), Unread> {
+        let committed = *self.committed.borrow_and_update();
+        match self.shelf.recent.after(self.cursor) {
+            Some(events) if events.is_empty() => {
+                self.cursor = self.cursor.max(committed);
+                self.tell_caught_up().await?;
+                tokio::select! {
+                    () = self.entries.closed() => return Err(Unread),
+                    changed = self.committed.changed() => changed.map_err(|_| Unread)?,
+                }
+            }
+            Some(events) => {
+                for (id, event) in events {
+                    self.hand_on(id, Some(event)).await?;
+                }
+            }
+            None => self.read_page(committed).await?,
         }
-        loop {
-            let next = tokio::select! {
-                () = entries.closed() => return,
-                next = live.recv() => next,
-            };
-            match next {
-                // Read from the file already.
-                Ok(Live { seq, .. }) if seq <= cursor => {}
-                Ok(Live { seq, event }) => {
-                    cursor = seq;
-                    if entries.send(HistoryEntry::Event(event)).await.is_err() {
-                        return;
+        Ok(())
+    }
+
+    async fn read_page(&mut self, committed: i64) -> Result<(), Unread> {
+        let sql = "SELECT id, kind, head, body FROM events
+                   WHERE id > ? AND id <= ? AND kind IS NOT NULL ORDER BY id LIMIT ?";
+        let most = i64::try_from(PAGE).unwrap_or(i64::MAX);
+        let page = sqlx::query(sql).bind(self.cursor).bind(committed).bind(most);
+        let mut found = page.fetch(&self.shelf.file.readers);
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        let whole = loop {
+            match found.try_next().await {
+                Ok(Some(row)) => {
+                    // A damaged row is passed over: the others are worth reading.
+                    let message = rows::message(&row).ok();
+                    bytes += message.as_ref().map_or(0, |message| message.bytes());
+                    let event = message.and_then(|message| message.event().ok());
+                    events.push((row.try_get("id").unwrap_or(self.cursor), event));
+                    if bytes > PAGE_BYTES {
+                        break false;
                     }
                 }
-                Err(RecvError::Lagged(_)) => break,
-                Err(RecvError::Closed) => return,
-            }
-        }
-    }
-}
-
-/// The entry before the first one wanted.
-async fn start(file: &QueueFile, since: i64) -> i64 {
-    loop {
-        let sql = "SELECT coalesce((SELECT min(seq) - 1 FROM history WHERE published_at >= ?),\
-                   (SELECT max(seq) FROM history), 0)";
-        match file.one(sql, [since.into()]).await {
-            Ok(row) => return row.and_then(|row| row.try_get_by_index(0).ok()).unwrap_or(0),
-            Err(error) => wait(&error.to_string()).await,
-        }
-    }
-}
-
-/// Reads everything behind `cursor`; false when nobody reads any more.
-async fn catch_up(
-    file: &QueueFile,
-    cursor: &mut i64,
-    entries: &mpsc::Sender<HistoryEntry>,
-) -> bool {
-    loop {
-        let rows = match file.db.query_all_raw(rows::history_after(*cursor, PAGE)).await {
-            Ok(rows) => rows,
-            Err(error) => {
-                wait(&error.to_string()).await;
-                continue;
+                Ok(None) => break events.len() < PAGE,
+                Err(error) => {
+                    self.wait(&error).await;
+                    return Ok(());
+                }
             }
         };
-        for row in &rows {
-            let Ok((seq, event)) = rows::history_entry(row) else {
-                continue;
-            };
-            *cursor = seq;
-            // What is no event is rejected by the dispatcher.
-            if let Some(event) = event
-                && entries.send(HistoryEntry::Event(event)).await.is_err()
-            {
-                return false;
+        drop(found);
+        for (id, event) in events {
+            self.hand_on(id, event).await?;
+        }
+        if whole {
+            self.cursor = self.cursor.max(committed);
+        }
+        Ok(())
+    }
+
+    /// `None` for what is no event: the dispatcher rejects it.
+    async fn hand_on(&mut self, id: i64, event: Option<domain::Event>) -> Result<(), Unread> {
+        if self.end.is_some_and(|end| id > end) {
+            self.tell_caught_up().await?;
+        }
+        self.cursor = id;
+        match event {
+            Some(event) => self.entries.send(HistoryEntry::Event(event)).await.map_err(|_| Unread),
+            None => Ok(()),
+        }
+    }
+
+    async fn tell_caught_up(&mut self) -> Result<(), Unread> {
+        match self.end.take() {
+            Some(_) => self.entries.send(HistoryEntry::CaughtUp).await.map_err(|_| Unread),
+            None => Ok(()),
+        }
+    }
+
+    /// The entry before the first one wanted. Times never go back in the file, so that halving
+    /// finds it.
+    async fn start(&self, since: i64) -> i64 {
+        let (mut before, mut at_most) = (0, self.cursor);
+        while before < at_most {
+            let middle = before + (at_most - before) / 2;
+            let sql = "SELECT at >= ? FROM events WHERE id > ? ORDER BY id LIMIT 1";
+            match self.shelf.file.number(sql, &[since, middle]).await {
+                Ok(Some(0)) => before = middle + 1,
+                Ok(_) => at_most = middle,
+                Err(error) => self.wait(&error).await,
             }
         }
-        if rows.len() < PAGE {
-            return true;
-        }
+        before
+    }
+
+    async fn wait(&self, error: &sqlx::Error) {
+        let reason = self.shelf.file.trouble(error);
+        tracing::warn!("the history cannot be read yet: {reason}");
+        tokio::time::sleep(AGAIN).await;
     }
 }
 
-async fn wait(reason: &str) {
-    tracing::warn!("the history cannot be read yet: {reason}");
-    tokio::time::sleep(Duration::from_secs(1)).await;
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.shelf.recent.leave();
+    }
 }

@@ -1,138 +1,150 @@
-//! Messages as rows, and back.
+//! Rows, in as few statements as there can be.
 
-use bytes::Bytes;
-use domain::{Event, Origin};
-use sea_orm::{DatabaseBackend, DbErr, QueryResult, Statement, Value};
+use std::sync::Arc;
 
-use crate::ContentType;
-use crate::embedded::queues::Ready;
-use crate::message::read_event;
+use domain::EventKey;
+use sea_orm::sqlx::query::Query;
+use sea_orm::sqlx::sqlite::{Sqlite, SqliteArguments, SqliteConnection, SqliteRow};
+use sea_orm::sqlx::{self, AssertSqlSafe, Row};
+
+use crate::embedded::message::{Message, Shared};
 
 /// Rows of one statement. Few different texts, so that each stays prepared.
 const CHUNKS: [usize; 4] = [64, 16, 4, 1];
 
-/// Statements that insert `rows` into `table (columns)`, each row as long as `columns`.
-pub(super) fn inserts(
-    table: &str,
-    columns: &[&str],
-    rows: Vec<Vec<Value>>,
-    suffix: &str,
-) -> Vec<Statement> {
-    let row = format!("({})", vec!["?"; columns.len()].join(","));
-    let head = format!("INSERT INTO {table} ({}) VALUES ", columns.join(","));
-    let mut statements = Vec::new();
-    let mut rows = rows.into_iter().peekable();
-    while rows.peek().is_some() {
-        let size = chunk(rows.len());
-        let sql = format!("{head}{}{suffix}", vec![row.as_str(); size].join(","));
-        statements.push(statement(sql, rows.by_ref().take(size).flatten()));
-    }
-    statements
+type Statement<'a> = Query<'a, Sqlite, SqliteArguments>;
+
+/// A row of `events`.
+pub(super) struct EventRow {
+    pub(super) id: i64,
+    pub(super) at: i64,
+    pub(super) upto: i64,
+    pub(super) key: Option<EventKey>,
+    pub(super) message: Shared,
 }
 
-/// Statements that delete the messages `ids`.
-pub(super) fn deletes(ids: &[i64]) -> Vec<Statement> {
-    let mut statements = Vec::new();
-    let mut left = ids;
-    while !left.is_empty() {
-        let (now, later) = left.split_at(chunk(left.len()));
-        let marks = vec!["?"; now.len()].join(",");
-        let sql = format!("DELETE FROM messages WHERE id IN ({marks})");
-        statements.push(statement(sql, now.iter().map(|id| Value::from(*id))));
+/// A row of `messages`.
+pub(super) struct MessageRow {
+    pub(super) id: i64,
+    pub(super) lane: i64,
+    pub(super) ready_at: i64,
+    pub(super) delay: i64,
+    pub(super) message: Shared,
+}
+
+/// Inserts events, but for those whose key is there already; says how many were inserted.
+pub(super) async fn insert_events(
+    connection: &mut SqliteConnection,
+    rows: &[EventRow],
+) -> Result<u64, sqlx::Error> {
+    let mut inserted = 0;
+    for rows in chunks(rows) {
+        let text = format!(
+            "INSERT INTO events (id, at, upto, key, kind, head, body) VALUES {} \
+             ON CONFLICT (key) DO NOTHING",
+            placeholders(7, rows.len())
+        );
+        let statement = rows.iter().fold(query(text), |statement, row| {
+            statement
+                .bind(row.id)
+                .bind(row.at)
+                .bind(row.upto)
+                .bind(row.key.map(|key| key.0.as_bytes().to_vec()))
+                .bind(row.message.kind.map(|kind| kind.as_str()))
+                .bind(row.message.head())
+                .bind(row.message.body.to_vec())
+        });
+        inserted += statement.execute(&mut *connection).await?.rows_affected();
+    }
+    Ok(inserted)
+}
+
+pub(super) async fn insert_messages(
+    connection: &mut SqliteConnection,
+    rows: &[MessageRow],
+) -> Result<(), sqlx::Error> {
+    for rows in chunks(rows) {
+        let text = format!(
+            "INSERT INTO messages (id, lane, ready_at, delay, head, body) VALUES {}",
+            placeholders(6, rows.len())
+        );
+        let statement = rows.iter().fold(query(text), |statement, row| {
+            statement
+                .bind(row.id)
+                .bind(row.lane)
+                .bind(row.ready_at)
+                .bind(row.delay)
+                .bind(row.message.head())
+                .bind(row.message.body.to_vec())
+        });
+        statement.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Deletes the rows `ids` of `table`: runs as ranges, the rest by lists.
+pub(super) async fn delete(
+    connection: &mut SqliteConnection,
+    table: &'static str,
+    ids: &[i64],
+) -> Result<(), sqlx::Error> {
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
+    let mut singles = Vec::new();
+    for run in ids.chunk_by(|before, after| before + 1 == *after) {
+        match run {
+            [first, .., last] if run.len() > 3 => {
+                let text = format!("DELETE FROM {table} WHERE id BETWEEN ? AND ?");
+                query(text).bind(*first).bind(*last).execute(&mut *connection).await?;
+            }
+            few => singles.extend_from_slice(few),
+        }
+    }
+    for ids in chunks(&singles) {
+        let marks = vec!["?"; ids.len()].join(",");
+        let text = format!("DELETE FROM {table} WHERE id IN ({marks})");
+        let statement = ids.iter().fold(query(text), |statement, id| statement.bind(*id));
+        statement.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// The message in the columns `kind`, `head` and `body` of a row.
+pub(super) fn message(row: &SqliteRow) -> Result<Shared, sqlx::Error> {
+    let (kind, head) = (row.try_get("kind")?, row.try_get("head")?);
+    let message = Message::read(kind, head, row.try_get("body")?);
+    message.map(Arc::new).map_err(|e| sqlx::Error::Decode(e.into()))
+}
+
+/// Every text is made of constants here; values are bound.
+fn query<'a>(text: String) -> Statement<'a> {
+    sqlx::query(AssertSqlSafe(text))
+}
+
+/// `(?,?),(?,?)`
+fn placeholders(columns: usize, rows: usize) -> String {
+    let row = format!("({})", vec!["?"; columns].join(","));
+    vec![row; rows].join(",")
+}
+
+fn chunks<T>(mut left: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = CHUNKS.into_iter().find(|size| *size <= left.len())?;
+        let (now, later) = left.split_at(size);
         left = later;
-    }
-    statements
-}
-
-fn chunk(left: usize) -> usize {
-    CHUNKS.into_iter().find(|size| *size <= left).unwrap_or(1)
-}
-
-pub(super) fn statement(sql: String, values: impl IntoIterator<Item = Value>) -> Statement {
-    Statement::from_sql_and_values(DatabaseBackend::Sqlite, sql, values)
-}
-
-const MESSAGE: &str = "SELECT m.id, m.due_at, \
-     coalesce(h.content_type, m.content_type) AS content_type, \
-     coalesce(h.message_id, m.message_id) AS message_id, h.routing_key AS routing_key, \
-     coalesce(h.headers, m.headers) AS headers, coalesce(h.body, m.body) AS body \
-     FROM messages m LEFT JOIN history h ON h.seq = m.history_seq ";
-
-/// The messages of `queue` behind the id `after`, oldest first.
-pub(super) fn messages_after(queue: &str, after: i64, limit: usize) -> Statement {
-    let sql = format!(
-        "{MESSAGE} WHERE m.queue = ? AND m.due_at IS NULL AND m.id > ? ORDER BY m.id LIMIT ?"
-    );
-    statement(sql, [queue.into(), after.into(), count(limit)])
-}
-
-/// The messages due until `now` (unix ms) and behind `after`, the most overdue first.
-pub(super) fn messages_due(after: (i64, i64), now: i64, limit: usize) -> Statement {
-    let sql = format!(
-        "{MESSAGE} WHERE m.due_at IS NOT NULL AND (m.due_at, m.id) > (?, ?) AND m.due_at <= ? \
-         ORDER BY m.due_at, m.id LIMIT ?"
-    );
-    statement(sql, [after.0.into(), after.1.into(), now.into(), count(limit)])
-}
-
-/// When the next message behind `after` is due.
-pub(super) fn next_due(after: (i64, i64)) -> Statement {
-    let sql = "SELECT min(due_at) FROM messages WHERE due_at IS NOT NULL AND (due_at, id) > (?, ?)";
-    statement(sql.to_owned(), [after.0.into(), after.1.into()])
-}
-
-/// The entries of the history behind `after`.
-pub(super) fn history_after(after: i64, limit: usize) -> Statement {
-    let sql = "SELECT seq, content_type, message_id, routing_key, headers, body FROM history \
-               WHERE seq > ? ORDER BY seq LIMIT ?";
-    statement(sql.to_owned(), [after.into(), count(limit)])
-}
-
-fn count(limit: usize) -> Value {
-    i64::try_from(limit).unwrap_or(i64::MAX).into()
-}
-
-/// The message of a row of [`messages_after`] or [`messages_due`], and when it was due.
-pub(super) fn ready(row: &QueryResult, left_over: i64) -> Result<(Ready, Option<i64>), DbErr> {
-    let id: i64 = row.try_get("", "id")?;
-    let headers: String = row.try_get("", "headers")?;
-    let ready = Ready {
-        id,
-        content_type: content_type(row)?,
-        message_id: row.try_get("", "message_id")?,
-        routing_key: row.try_get("", "routing_key")?,
-        headers: serde_json::from_str(&headers).unwrap_or_default(),
-        body: Bytes::from(row.try_get::<Vec<u8>>("", "body")?),
-        redelivered: id <= left_over,
-        returns: 0,
-    };
-    Ok((ready, row.try_get("", "due_at")?))
-}
-
-/// The event of a row of [`history_after`], if it is one.
-pub(super) fn history_entry(row: &QueryResult) -> Result<(i64, Option<Event>), DbErr> {
-    let origin = Origin {
-        message_id: row.try_get("", "message_id")?,
-        routing_key: row.try_get("", "routing_key")?,
-        ..Origin::default()
-    };
-    let body: Vec<u8> = row.try_get("", "body")?;
-    Ok((row.try_get("", "seq")?, read_event(content_type(row)?, &body, &origin).ok()))
-}
-
-/// The stored form of a content type.
-pub(super) fn content_type_number(content_type: ContentType) -> i64 {
-    match content_type {
-        ContentType::Json => 0,
-        ContentType::Protobuf => 1,
-        ContentType::Other => 2,
-    }
-}
-
-fn content_type(row: &QueryResult) -> Result<ContentType, DbErr> {
-    Ok(match row.try_get::<i64>("", "content_type")? {
-        0 => ContentType::Json,
-        1 => ContentType::Protobuf,
-        _ => ContentType::Other,
+        Some(now)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_into_few_sizes_and_none_is_left_out() {
+        let rows: Vec<usize> = (0..150).collect();
+        let sizes: Vec<usize> = chunks(&rows).map(<[usize]>::len).collect();
+        assert_eq!(sizes, [64, 64, 16, 4, 1, 1]);
+        assert!(chunks(&rows).flatten().eq(&rows));
+    }
 }

@@ -1,419 +1,289 @@
-//! The one writer. Everything that waits is written in one transaction with one fsync (group
-//! commit); publishers are answered after it, and consumers get what they published from memory.
+//! The one who writes: gathers what waits (publications, acknowledgements) into one transaction
+//! with one fsync, then answers, and hands on what it committed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{Event, EventType};
-use sea_orm::{ConnectionTrait, DbErr, TransactionTrait, Value};
-use time::OffsetDateTime;
-use tokio::sync::{mpsc, oneshot};
+use domain::Event;
+use sea_orm::sqlx::{self, Connection, SqliteConnection};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::embedded::file::QueueFile;
-use crate::embedded::queues::{Live, Queues, Ready};
-use crate::embedded::rows;
-use crate::message::read_event;
-use crate::topology::WAIT;
-use crate::{BrokerConfig, BrokerError, Outgoing, PublishError, Queue, Target};
+use crate::embedded::Shelf;
+use crate::embedded::clock::millis;
+use crate::embedded::lane::{Name, Place};
+use crate::embedded::message::Shared;
+use crate::embedded::retention::Retention;
+use crate::embedded::rows::{self, EventRow, MessageRow};
+use crate::{BrokerConfig, PublishError};
 
-/// Commands of one transaction, at most.
-const BATCH: usize = 2_048;
+/// Commands of one transaction, at most; what they may hold is bounded by [`Parcel::room`].
+const BATCH: usize = 1_024;
 
-/// Messages read from the file together.
-const PAGE: usize = 1_000;
-
-/// How often old history is removed, and how much at once.
-const TIDY_EVERY: Duration = Duration::from_secs(30);
-const TIDY_ROWS: i64 = 2_000;
-
-/// How long a failed write waits for the next try when nothing else arrives.
+/// How long after a failed write it is tried again when nothing else arrives.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// Entries of the history looked at in one transaction, at least.
+const RETIRE: usize = 1_000;
 
 /// What the writer is asked for.
 pub(super) enum Command {
-    Publish(Box<Publication>),
-    /// These messages are finished.
-    Done(Vec<i64>),
-    /// This queue has room again.
-    Load(Queue),
+    Publish(Parcel),
+    /// These messages of a lane are finished.
+    Done(Name, Vec<i64>),
     Close,
 }
 
-/// A message to keep, and who waits for it to be kept.
+/// Messages that are kept together or not at all.
+pub(super) struct Parcel {
+    pub(super) publications: Vec<Publication>,
+    pub(super) verdict: oneshot::Sender<Result<(), PublishError>>,
+    /// Their share of the memory for what waits; given back when they are written.
+    pub(super) room: OwnedSemaphorePermit,
+}
+
 pub(super) struct Publication {
-    queue: Queue,
-    kind: Option<EventType>,
-    /// The event of a message to `studio.events`, if it is one.
-    event: Option<Event>,
-    message: Outgoing,
-    reply: oneshot::Sender<Result<(), PublishError>>,
-}
-
-impl Publication {
-    pub(super) fn new(
-        target: Target,
-        message: Outgoing,
-        reply: oneshot::Sender<Result<(), PublishError>>,
-    ) -> Self {
-        let (queue, kind) = match target {
-            Target::Events(kind) => (Queue::Dispatch, Some(kind)),
-            Target::Queue(queue) => (queue, None),
-            Target::Notices(_) => (Queue::Rejected, None),
-        };
-        let event = kind.and_then(|kind| {
-            let origin = domain::Origin {
-                message_id: message.message_id.clone(),
-                routing_key: Some(kind.to_string()),
-                ..domain::Origin::default()
-            };
-            read_event(message.content_type, &message.body, &origin).ok()
-        });
-        Self { queue, kind, event, message, reply }
-    }
-
-    fn delay(&self) -> Option<Duration> {
-        match self.queue {
-            Queue::Retry(delay) => Some(delay),
-            Queue::Wait => Some(WAIT),
-            _ => None,
-        }
-    }
-}
-
-/// A publication with its place in the file.
-struct Placed {
-    id: i64,
-    due_at: Option<i64>,
-    publication: Publication,
+    pub(super) lane: Name,
+    /// Zero where it is ready at once.
+    pub(super) delay: Duration,
+    pub(super) message: Shared,
+    /// What a message to `studio.events` tells, if it is an event.
+    pub(super) event: Option<Event>,
 }
 
 pub(super) struct Writer {
-    file: Arc<QueueFile>,
-    queues: Arc<Queues>,
-    commands: mpsc::Receiver<Command>,
-    /// The last id given to a message; an event's place in the history has the same number.
+    shelf: Arc<Shelf>,
+    connection: SqliteConnection,
+    retention: Retention,
+    /// The last id given to a message.
     last_id: i64,
-    /// Finished messages that are not deleted yet.
-    done: Vec<i64>,
-    /// Delayed messages up to here were handed out.
-    due_cursor: (i64, i64),
-    next_due: Option<i64>,
-    history_age: Duration,
-    history_bytes: i64,
-    kept_bytes: i64,
+    /// Bytes of all history so far.
+    upto: i64,
+    /// Finished messages that are not deleted yet: of `pending`, and of `messages`.
+    done: [Vec<i64>; 2],
+}
+
+/// What a transaction inserts, and what becomes of it afterwards.
+#[derive(Default)]
+struct Batch {
+    events: Vec<EventRow>,
+    told: Vec<(i64, Event)>,
+    messages: Vec<MessageRow>,
+    verdicts: Vec<(oneshot::Sender<Result<(), PublishError>>, OwnedSemaphorePermit)>,
 }
 
 impl Writer {
-    pub(super) async fn new(
-        file: Arc<QueueFile>,
-        queues: Arc<Queues>,
+    /// Goes on after the id `last_id`, where the history had `upto` bytes.
+    pub(super) fn new(
+        shelf: Arc<Shelf>,
+        connection: SqliteConnection,
         config: &BrokerConfig,
-        commands: mpsc::Receiver<Command>,
-    ) -> Result<Self, BrokerError> {
-        let messages = file.number("SELECT max(id) FROM messages").await?;
-        let history = file.number("SELECT max(seq) FROM history").await?;
-        let kept_bytes = file.number("SELECT sum(length(body)) FROM history").await?;
-        Ok(Self {
-            last_id: messages.max(history),
-            done: Vec::new(),
-            due_cursor: (0, 0),
-            next_due: Some(0),
-            history_age: config.history_age,
-            history_bytes: i64::try_from(config.history_bytes).unwrap_or(i64::MAX),
-            kept_bytes,
-            file,
-            queues,
-            commands,
-        })
+        last_id: i64,
+        upto: i64,
+    ) -> Self {
+        let retention = Retention::new(config, shelf.clock.now());
+        Self { shelf, connection, retention, last_id, upto, done: Default::default() }
     }
 
-    pub(super) async fn run(mut self) {
-        let mut batch = Vec::with_capacity(BATCH);
-        let mut tidy = tokio::time::interval(TIDY_EVERY);
-        loop {
-            let wake = self.wake_at();
+    /// Ends with a [`Command::Close`], after everything that came before it.
+    pub(super) async fn serve(mut self, mut commands: mpsc::Receiver<Command>) {
+        let mut gathered = Vec::with_capacity(BATCH);
+        let mut open = true;
+        while open {
+            let wait = self.wait();
             tokio::select! {
                 biased;
-                taken = self.commands.recv_many(&mut batch, BATCH) => {
-                    if taken == 0 || self.work(&mut batch).await {
-                        return;
-                    }
+                count = commands.recv_many(&mut gathered, BATCH) => open = count > 0,
+                () = tokio::time::sleep(wait) => {}
+            }
+            if gathered.iter().any(|command| matches!(command, Command::Close)) {
+                commands.close();
+                while let Ok(command) = commands.try_recv() {
+                    gathered.push(command);
                 }
-                () = tokio::time::sleep(wake) => self.timers().await,
-                _ = tidy.tick() => self.tidy().await,
+                open = false;
             }
+            self.work(&mut gathered).await;
+        }
+        if let Err(error) = self.connection.close().await {
+            tracing::warn!("{}", self.shelf.file.trouble(&error));
         }
     }
 
-    /// How long until a delayed message is due, or a failed write is tried again.
-    fn wake_at(&self) -> Duration {
-        let due = self.next_due.map_or(Duration::from_secs(3_600), |due| {
-            Duration::from_millis(u64::try_from(due - now_millis()).unwrap_or(0))
-        });
-        if self.done.is_empty() { due } else { due.min(AGAIN) }
+    /// How long until there is something to do without being asked.
+    fn wait(&self) -> Duration {
+        if self.shelf.condition.refuses_writes() {
+            AGAIN
+        } else {
+            self.shelf.clock.until(self.retention.next_at)
+        }
     }
 
-    async fn timers(&mut self) {
-        if !self.done.is_empty() {
-            self.commit(Vec::new()).await;
-        }
-        self.bring_due().await;
-    }
-
-    /// Does what a batch asks for; true when it asks for the end.
-    async fn work(&mut self, batch: &mut Vec<Command>) -> bool {
-        let mut publications = Vec::with_capacity(batch.len());
-        let mut loads = HashSet::new();
-        let mut close = false;
-        for command in batch.drain(..) {
-            match command {
-                Command::Publish(publication) => publications.push(*publication),
-                Command::Done(mut ids) => self.done.append(&mut ids),
-                Command::Load(queue) => drop(loads.insert(queue)),
-                Command::Close => close = true,
-            }
-        }
-        if !publications.is_empty() || !self.done.is_empty() {
-            self.commit(publications).await;
-        }
-        for queue in loads {
-            self.load(queue).await;
-        }
-        if self.next_due.is_some_and(|due| due <= now_millis()) {
-            self.bring_due().await;
-        }
-        close
-    }
-
-    /// Writes publications and deletions, then answers and hands on.
-    async fn commit(&mut self, publications: Vec<Publication>) {
-        let now = now_millis();
-        let placed: Vec<Placed> =
-            publications.into_iter().map(|publication| self.place(publication, now)).collect();
-        match self.write(&placed, now).await {
-            Ok(kept) => {
-                self.queues.note(None);
-                self.done.clear();
-                placed.into_iter().for_each(|placed| self.hand_on(placed, &kept));
+    async fn work(&mut self, gathered: &mut Vec<Command>) {
+        // Whoever reads from the file now must see all of this transaction, or nothing.
+        let shelf = self.shelf.clone();
+        let mut committed = shelf.committed.lock().await;
+        let now = shelf.clock.now();
+        let (first_id, upto) = (self.last_id + 1, self.upto);
+        let batch = self.gather(gathered, now);
+        match self.write(&batch, first_id, now).await {
+            Ok(copies) => {
+                shelf.condition.note_writing(None);
+                self.done.iter_mut().for_each(Vec::clear);
+                *committed = self.last_id;
+                self.hand_on(batch, &copies);
             }
             Err(error) => {
-                let reason = error.to_string();
-                self.queues.note(Some(reason.clone()));
-                for placed in placed {
-                    let error = PublishError::Unavailable(reason.clone());
-                    placed.publication.reply.send(Err(error)).ok();
+                self.upto = upto;
+                let reason = shelf.file.trouble(&error);
+                shelf.condition.note_writing(Some(reason.clone()));
+                for (verdict, _) in batch.verdicts {
+                    verdict.send(Err(PublishError::Unavailable(reason.clone()))).ok();
                 }
             }
         }
     }
 
-    fn place(&mut self, publication: Publication, now: i64) -> Placed {
+    /// Gives every message its place.
+    fn gather(&mut self, gathered: &mut Vec<Command>, now: i64) -> Batch {
+        let mut batch = Batch::default();
+        for command in gathered.drain(..) {
+            match command {
+                Command::Publish(parcel) => {
+                    for publication in parcel.publications {
+                        self.place(publication, now, &mut batch);
+                    }
+                    batch.verdicts.push((parcel.verdict, parcel.room));
+                }
+                Command::Done(lane, mut ids) => {
+                    self.done[usize::from(lane != Name::Dispatch)].append(&mut ids);
+                }
+                Command::Close => {}
+            }
+        }
+        batch
+    }
+
+    fn place(&mut self, publication: Publication, now: i64, batch: &mut Batch) {
+        let Publication { lane, delay, message, event } = publication;
         self.last_id += 1;
-        let due_at = publication.delay().map(|delay| {
-            now.saturating_add(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)).max(now + 1)
-        });
-        Placed { id: self.last_id, due_at, publication }
-    }
-
-    /// One transaction; gives back the events that are no copies.
-    async fn write(&self, placed: &[Placed], now: i64) -> Result<HashSet<i64>, DbErr> {
-        let transaction = self.file.db.begin().await?;
-        let mut kept = HashSet::new();
-        let (events, others): (Vec<&Placed>, Vec<&Placed>) =
-            placed.iter().partition(|placed| placed.publication.kind.is_some());
-        let rows = events.iter().map(|placed| history_row(placed, now)).collect();
-        let copies = " ON CONFLICT (user_id, event_id) DO NOTHING RETURNING seq";
-        for statement in rows::inserts("history", &HISTORY, rows, copies) {
-            for row in transaction.query_all_raw(statement).await? {
-                kept.insert(row.try_get_by_index::<i64>(0)?);
-            }
-        }
-        let rows = events
-            .iter()
-            .filter(|placed| kept.contains(&placed.id))
-            .map(|placed| pointer_row(placed))
-            .chain(others.iter().map(|placed| message_row(placed)))
-            .collect();
-        for statement in rows::inserts("messages", &MESSAGES, rows, "") {
-            transaction.execute_raw(statement).await?;
-        }
-        for statement in rows::deletes(&self.done) {
-            transaction.execute_raw(statement).await?;
-        }
-        transaction.commit().await?;
-        Ok(kept)
-    }
-
-    /// Answers the publisher and lets consumers and readers have the message.
-    fn hand_on(&mut self, placed: Placed, kept: &HashSet<i64>) {
-        let Placed { id, due_at, publication } = placed;
-        let Publication { queue, kind, event, message, reply } = publication;
-        reply.send(Ok(())).ok();
-        if let Some(due) = due_at {
-            self.next_due = Some(self.next_due.map_or(due, |next| next.min(due)));
-            return;
-        }
-        if kind.is_some() && !kept.contains(&id) {
-            return;
-        }
-        if kind.is_some() {
-            self.kept_bytes += i64::try_from(message.body.len()).unwrap_or(0);
-        }
-        if let Some(event) = event {
-            self.queues.tell_live(Live { seq: id, event });
-        }
-        self.queues.of(queue).arrive(Ready {
-            id,
-            content_type: message.content_type,
-            message_id: message.message_id,
-            routing_key: kind.map(|kind| kind.to_string()),
-            headers: message.headers,
-            body: message.body,
-            redelivered: false,
-            returns: 0,
-        });
-    }
-
-    /// Reads more of a queue that has room.
-    async fn load(&mut self, queue: Queue) {
-        let ready = self.queues.of(queue);
-        let Some(after) = ready.wants_more() else {
-            return;
-        };
-        let query = rows::messages_after(&ready.name.to_string(), after, PAGE);
-        let loaded = self.file.db.query_all_raw(query).await.and_then(|rows| {
-            let messages = rows.iter().map(|row| rows::ready(row, ready.left_over).map(|r| r.0));
-            messages.collect::<Result<Vec<Ready>, DbErr>>()
-        });
-        match loaded {
-            Ok(messages) => {
-                let more = messages.len() == PAGE;
-                ready.load(messages, more);
-            }
-            Err(error) => self.queues.note(Some(error.to_string())),
+        let id = self.last_id;
+        if lane == Name::Dispatch {
+            self.upto += i64::try_from(message.bytes()).unwrap_or(0);
+            let key = event.as_ref().map(Event::key);
+            batch.told.extend(event.map(|event| (id, event)));
+            batch.events.push(EventRow { id, at: now, upto: self.upto, key, message });
+        } else {
+            let delay = millis(delay);
+            // The millisecond that has begun does not count.
+            let wait = if delay == 0 { 0 } else { delay.saturating_add(1) };
+            let ready_at = now.saturating_add(wait);
+            batch.messages.push(MessageRow { id, lane: lane as i64, ready_at, delay, message });
         }
     }
 
-    /// Hands out what is due, as far as there is room.
-    async fn bring_due(&mut self) {
-        let deliver = self.queues.of(Queue::Deliver);
-        if !deliver.has_room() {
-            self.next_due = Some(now_millis() + 100);
-            return;
-        }
-        let result = self.hand_out_due(&deliver).await;
-        self.next_due = result.unwrap_or_else(|error| {
-            self.queues.note(Some(error.to_string()));
-            Some(now_millis() + 1_000)
-        });
-    }
-
-    async fn hand_out_due(
+    /// One transaction, if there is anything to do; gives back the ids of events that were there
+    /// already.
+    async fn write(
         &mut self,
-        deliver: &crate::embedded::queues::ReadyQueue,
-    ) -> Result<Option<i64>, DbErr> {
-        let query = rows::messages_due(self.due_cursor, now_millis(), PAGE);
-        let due = self.file.db.query_all_raw(query).await?;
-        for row in &due {
-            let (mut ready, due_at) = rows::ready(row, deliver.left_over)?;
-            // Whether an earlier process had taken it is not known.
-            ready.redelivered = true;
-            self.due_cursor = (due_at.unwrap_or_default(), ready.id);
-            deliver.come_due(ready);
+        batch: &Batch,
+        first_id: i64,
+        now: i64,
+    ) -> Result<HashSet<i64>, sqlx::Error> {
+        let asked = !batch.verdicts.is_empty() || self.done.iter().any(|ids| !ids.is_empty());
+        let retire = now >= self.retention.next_at;
+        let probe = self.shelf.condition.refuses_writes();
+        if !asked && !retire && !probe {
+            return Ok(HashSet::new());
         }
-        let next = self.file.db.query_one_raw(rows::next_due(self.due_cursor)).await?;
-        next.map_or(Ok(None), |row| row.try_get_by_index(0))
+        // By hand: SQLite itself ends a transaction that meets a full disk, and sqlx would go on
+        // counting it as open.
+        self.run("BEGIN IMMEDIATE").await?;
+        let written = match self.write_all(batch, first_id, now, retire, probe).await {
+            Ok(copies) => self.run("COMMIT").await.map(|()| copies),
+            Err(error) => Err(error),
+        };
+        if written.is_err() {
+            // An error only says that there is nothing to roll back any more.
+            self.run("ROLLBACK").await.ok();
+        }
+        written
     }
 
-    /// Removes what the history need not keep any more, a little at a time.
-    async fn tidy(&mut self) {
-        for queue in self.queues.all() {
-            if queue.wants_more().is_some() {
-                queue.arrived.notify_one();
+    async fn write_all(
+        &mut self,
+        batch: &Batch,
+        first_id: i64,
+        now: i64,
+        retire: bool,
+        probe: bool,
+    ) -> Result<HashSet<i64>, sqlx::Error> {
+        let connection = &mut self.connection;
+        let mut copies = HashSet::new();
+        if !batch.events.is_empty() {
+            let inserted = rows::insert_events(connection, &batch.events).await?;
+            let sql = "INSERT INTO pending (id) SELECT id FROM events WHERE id BETWEEN ? AND ?";
+            let (first, last) = (first_id, self.last_id);
+            sqlx::query(sql).bind(first).bind(last).execute(&mut *connection).await?;
+            if usize::try_from(inserted) != Ok(batch.events.len()) {
+                copies = copies_of(connection, batch, first, last).await?;
             }
         }
-        let age = i64::try_from(self.history_age.as_millis()).unwrap_or(i64::MAX);
-        let over = self.kept_bytes > self.history_bytes;
-        let before = if over { i64::MAX } else { now_millis().saturating_sub(age) };
-        let sql = "DELETE FROM history WHERE seq IN (\
-                   SELECT seq FROM history WHERE published_at < ? AND NOT EXISTS (\
-                   SELECT 1 FROM messages WHERE history_seq = seq) ORDER BY seq LIMIT ?) \
-                   RETURNING length(body)";
-        let statement = rows::statement(sql.to_owned(), [before.into(), TIDY_ROWS.into()]);
-        match self.file.db.query_all_raw(statement).await {
-            Ok(rows) => {
-                let freed = rows.iter().filter_map(|row| row.try_get_by_index::<i64>(0).ok());
-                self.kept_bytes -= freed.sum::<i64>();
+        rows::insert_messages(connection, &batch.messages).await?;
+        let [pending, messages] = &self.done;
+        rows::delete(connection, "pending", pending).await?;
+        rows::delete(connection, "messages", messages).await?;
+        if retire {
+            // Twice what comes in, so that it catches up.
+            let most = i64::try_from(RETIRE.max(2 * batch.events.len())).unwrap_or(i64::MAX);
+            self.retention.step(connection, now, self.upto, most).await?;
+        }
+        if probe {
+            self.run("UPDATE probe SET tries = tries + 1").await?;
+        }
+        Ok(copies)
+    }
+
+    async fn run(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::query(sql).execute(&mut self.connection).await.map(drop)
+    }
+
+    /// Lets consumers and readers have the messages, and answers the publishers.
+    fn hand_on(&self, batch: Batch, copies: &HashSet<i64>) {
+        let is_new = |id: &i64| copies.is_empty() || !copies.contains(id);
+        let dispatch = self.shelf.lane(Name::Dispatch);
+        for row in batch.events.into_iter().filter(|row| is_new(&row.id)) {
+            dispatch.arrive(Place { ready_at: 0, id: row.id }, row.message);
+        }
+        for row in batch.messages {
+            if row.delay > 0 {
+                self.shelf.lane(Name::Deliver).expect(row.ready_at);
+            } else {
+                let name =
+                    if row.lane == Name::Deliver as i64 { Name::Deliver } else { Name::Rejected };
+                let place = Place { ready_at: row.ready_at, id: row.id };
+                self.shelf.lane(name).arrive(place, row.message);
             }
-            Err(error) => tracing::warn!("old history was not removed: {error}"),
+        }
+        let told = batch.told.into_iter().filter(|(id, _)| is_new(id)).collect();
+        self.shelf.recent.arrive(told, self.last_id);
+        // Last: who is told finds the message in its queue and in the history.
+        for (verdict, room) in batch.verdicts {
+            // A publisher that has given up waiting is not there to be told.
+            verdict.send(Ok(())).ok();
+            drop(room);
         }
     }
 }
 
-const HISTORY: [&str; 9] = [
-    "seq",
-    "user_id",
-    "event_id",
-    "published_at",
-    "content_type",
-    "message_id",
-    "routing_key",
-    "headers",
-    "body",
-];
-
-const MESSAGES: [&str; 8] =
-    ["id", "queue", "due_at", "history_seq", "content_type", "message_id", "headers", "body"];
-
-fn history_row(placed: &Placed, now: i64) -> Vec<Value> {
-    let Publication { kind, event, message, .. } = &placed.publication;
-    vec![
-        placed.id.into(),
-        event.as_ref().map(|event| event.user.to_string()).into(),
-        event.as_ref().map(|event| event.id.to_string()).into(),
-        now.into(),
-        rows::content_type_number(message.content_type).into(),
-        message.message_id.clone().into(),
-        kind.map(|kind| kind.to_string()).into(),
-        headers(message).into(),
-        message.body.to_vec().into(),
-    ]
-}
-
-/// The message that dispatches an event: its content stands in the history.
-fn pointer_row(placed: &Placed) -> Vec<Value> {
-    vec![
-        placed.id.into(),
-        placed.publication.queue.to_string().into(),
-        Option::<i64>::None.into(),
-        placed.id.into(),
-        0_i64.into(),
-        Option::<String>::None.into(),
-        String::new().into(),
-        Option::<Vec<u8>>::None.into(),
-    ]
-}
-
-fn message_row(placed: &Placed) -> Vec<Value> {
-    let Publication { queue, message, .. } = &placed.publication;
-    vec![
-        placed.id.into(),
-        queue.to_string().into(),
-        placed.due_at.into(),
-        Option::<i64>::None.into(),
-        rows::content_type_number(message.content_type).into(),
-        message.message_id.clone().into(),
-        headers(message).into(),
-        message.body.to_vec().into(),
-    ]
-}
-
-fn headers(message: &Outgoing) -> String {
-    serde_json::to_string(&message.headers).expect("texts are JSON")
-}
-
-fn now_millis() -> i64 {
-    let nanos = OffsetDateTime::now_utc().unix_timestamp_nanos();
-    i64::try_from(nanos.div_euclid(1_000_000)).unwrap_or(i64::MAX)
+async fn copies_of(
+    connection: &mut SqliteConnection,
+    batch: &Batch,
+    first: i64,
+    last: i64,
+) -> Result<HashSet<i64>, sqlx::Error> {
+    let sql = "SELECT id FROM events WHERE id BETWEEN ? AND ?";
+    let kept = sqlx::query_scalar(sql).bind(first).bind(last).fetch_all(connection).await?;
+    let kept: HashSet<i64> = kept.into_iter().collect();
+    Ok(batch.events.iter().map(|row| row.id).filter(|id| !kept.contains(id)).collect())
 }

@@ -1,0 +1,5 @@
+//! What only the embedded broker promises: the file.
+
+mod faults;
+mod file;
+mod once;
