@@ -27,7 +27,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Studio {
     pub(crate) address: SocketAddr,
     pub(crate) broker: SharedBroker,
-    pub(crate) gateway: Gateway,
     stop: CancellationToken,
     _files: TempDir,
 }
@@ -62,14 +61,8 @@ impl Studio {
         let files = tempfile::tempdir().unwrap();
         let url = format!("embedded://{}", files.path().join("queues.db").display());
         let broker = broker::open(&BrokerConfig { url, ..BrokerConfig::default() }).await.unwrap();
-        let (address, gateway, stop) = serve(&config, &broker).await;
-        Self { address, broker, gateway, stop, _files: files }
-    }
-
-    /// Another gateway on the same broker.
-    pub(crate) async fn another(&self, config: GatewayConfig) -> (SocketAddr, CancellationToken) {
-        let (address, _, stop) = serve(&config, &self.broker).await;
-        (address, stop)
+        let (address, stop) = serve(&config, &broker).await;
+        Self { address, broker, stop, _files: files }
     }
 
     pub(crate) async fn client(&self, user: &str) -> Client {
@@ -93,23 +86,6 @@ impl Studio {
     pub(crate) async fn send(&self, event: &Event) {
         self.broker.publish(Target::Events(event.kind), Outgoing::event(event)).await.unwrap();
     }
-
-    /// Gets `path` over plain HTTP: the status and everything up to the end of the body.
-    pub(crate) async fn get(&self, path: &str, headers: &str) -> (u16, String) {
-        use tokio::io::{AsyncReadExt, AsyncWriteExt};
-        let mut socket = TcpStream::connect(self.address).await.unwrap();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: studio\r\nConnection: close\r\n{headers}\r\n");
-        socket.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        let read = socket.read_to_string(&mut answer);
-        tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
-        (answer[9..12].parse().unwrap(), answer)
-    }
-
-    pub(crate) fn stop(&self) {
-        self.stop.cancel();
-    }
 }
 
 impl Drop for Studio {
@@ -118,16 +94,13 @@ impl Drop for Studio {
     }
 }
 
-async fn serve(
-    config: &GatewayConfig,
-    broker: &SharedBroker,
-) -> (SocketAddr, Gateway, CancellationToken) {
+async fn serve(config: &GatewayConfig, broker: &SharedBroker) -> (SocketAddr, CancellationToken) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     let gateway = Gateway::start(config, broker.clone(), verifier());
-    tokio::spawn(gateway::serve(gateway.clone(), listener, stop.clone()));
+    tokio::spawn(gateway::serve(gateway, listener, stop.clone()));
     ready(address).await;
-    (address, gateway, stop)
+    (address, stop)
 }
 
 async fn ready(address: SocketAddr) {

@@ -51,7 +51,7 @@ async fn every_queue_has_the_arguments_that_its_promises_need() {
     let limit = ("x-delivery-limit", json!(1_000));
     let ttl = |ms: u64| ("x-message-ttl", json!(ms));
     let expected = [
-        ("studio.dispatch", dead_lettering("studio.rejected", &[limit.clone()])),
+        ("studio.dispatch", dead_lettering("studio.rejected", std::slice::from_ref(&limit))),
         ("studio.deliver", dead_lettering("studio.rejected", &[limit])),
         ("studio.deliver.retry.1m", dead_lettering("studio.deliver", &[ttl(60_000)])),
         ("studio.deliver.retry.5m", dead_lettering("studio.deliver", &[ttl(300_000)])),
