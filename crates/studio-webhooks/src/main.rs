@@ -16,7 +16,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Settings come from studio-webhooks.toml in the working directory (or --config) and from
 /// environment variables STUDIO__SECTION__KEY, which win: STUDIO__API__BIND=0.0.0.0:8080.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version)]
 struct Cli {
     /// A settings file instead of ./studio-webhooks.toml.
     #[arg(long, global = true, value_name = "FILE")]
@@ -38,13 +38,9 @@ enum Command {
     All,
     /// Bring the database up to date.
     Migrate,
-    /// Publish events from flags, a file or standard input.
     Publish(commands::publish::Publish),
-    /// Make an access token.
     Token(commands::token::Token),
-    /// Check the signature of a delivery.
     Verify(commands::verify::Verify),
-    /// Serve everything in this process and show one event's way through it.
     Demo(commands::demo::Demo),
 }
 

@@ -12,8 +12,10 @@ use clap::Args;
 use crate::commands::{all, parts};
 use crate::config::Settings;
 
-/// Starts everything in this process with keys of its own, shows one event's way through it,
-/// and goes on serving until Ctrl-C. What it keeps is found again the next time.
+/// Serve everything in this process and show one event's way through it.
+///
+/// Makes keys of its own and goes on serving until Ctrl-C. What it keeps is found again the next
+/// time.
 #[derive(Args)]
 pub(crate) struct Demo {
     /// Where keys and data are kept.

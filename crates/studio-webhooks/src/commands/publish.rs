@@ -19,8 +19,9 @@ use crate::config::Settings;
 /// Events published together.
 const BATCH: usize = 500;
 
-/// Publishes events: to RabbitMQ, or, with the embedded broker, through the API of the running
-/// process.
+/// Publish events from flags, a file or standard input.
+///
+/// They go to RabbitMQ, or, with the embedded broker, through the API of the running process.
 ///
 /// One event from flags:
 ///   studio-webhooks publish --event scrape.completed --user usr_1 --data '{"project_id":"p"}'

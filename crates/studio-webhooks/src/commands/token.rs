@@ -11,7 +11,9 @@ use time::OffsetDateTime;
 use crate::commands::parts;
 use crate::config::Settings;
 
-/// Prints an access token, signed with auth.jwt_secret (STUDIO__AUTH__JWT_SECRET).
+/// Make an access token.
+///
+/// It is signed with auth.jwt_secret (STUDIO__AUTH__JWT_SECRET) and printed.
 #[derive(Args)]
 pub(crate) struct Token {
     /// Whose token: the user id that stands in it as `sub`.

@@ -8,7 +8,9 @@ use anyhow::Context;
 use clap::Args;
 use domain::Secret;
 
-/// Checks the X-Sentimatrix-Signature of a body: exit code 0 when it is right, 1 when not.
+/// Check the signature of a delivery.
+///
+/// Exit code 0 when the X-Sentimatrix-Signature is right for the body, 1 when not.
 ///
 /// Example: studio-webhooks verify --signature sha256=… body.json
 #[derive(Args)]
