@@ -12,12 +12,16 @@ use super::ServerError;
 /// When it closes, everything in this process group and all that the server started (PostgreSQL's
 /// processes leave the group, and frozen ones die of nothing else) is killed, and the folder `$1`
 /// is removed. (A group that loses its parent while a member is frozen is sent HUP by the kernel.)
+/// Children are found by their parent's number: not every kernel lists them below `/proc/PID/task`.
 const GUARD: &str = r#"
 trap : HUP INT TERM
 folder=$1; shift
 tree() {
     echo "$1"
-    for child in $(cat "/proc/$1/task/"*/children 2>/dev/null); do tree "$child"; done
+    for child in $(grep -ls "^PPid:[[:space:]]*$1\$" /proc/[0-9]*/status); do
+        child=${child#/proc/}
+        tree "${child%/status}"
+    done
 }
 "$@" </dev/null &
 server=$!
