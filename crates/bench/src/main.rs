@@ -33,6 +33,9 @@ enum Command {
         /// A setting of the product to measure with, such as STUDIO__DISPATCHER__PREFETCH=1000.
         #[arg(long = "set", value_name = "KEY=VALUE")]
         settings: Vec<String>,
+        /// What is measured; everything when left out. The ratios need the limit too.
+        #[arg(long, value_enum, value_delimiter = ',')]
+        only: Vec<measure::Part>,
     },
     /// The limit's own process: consume, sign, POST, acknowledge.
     LimitLoop {
@@ -57,9 +60,9 @@ enum Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Run { runs, events, binary, settings } => {
+        Command::Run { runs, events, binary, settings, only } => {
             let beside = std::env::current_exe()?.with_file_name("studio-webhooks");
-            measure::run(runs, events, binary.unwrap_or(beside), settings).await
+            measure::run(runs, events, binary.unwrap_or(beside), settings, &only).await
         }
         Command::LimitLoop { amqp, target } => {
             bench::limit::consume_sign_post_acknowledge(&amqp, &target).await

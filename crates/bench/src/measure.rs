@@ -19,6 +19,17 @@ const LOW_LENGTH: Duration = Duration::from_secs(10);
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// A part of what is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// The bare loop.
+    Limit,
+    /// The three services on RabbitMQ and PostgreSQL.
+    Services,
+    /// One process, everything in SQLite files.
+    Embedded,
+}
+
 struct Machine {
     broker: RabbitMq,
     database: Postgres,
@@ -33,6 +44,7 @@ pub(crate) async fn run(
     events: usize,
     binary: PathBuf,
     settings: Vec<String>,
+    only: &[Part],
 ) -> anyhow::Result<()> {
     anyhow::ensure!(binary.exists(), "{} is missing: cargo build --release", binary.display());
     let (broker, database) = tokio::task::spawn_blocking(|| {
@@ -45,9 +57,16 @@ pub(crate) async fn run(
     let mut report = Report::default();
     for number in 1..=runs.max(1) {
         println!("run {number} of {runs}");
-        machine.measure_limit(number, &mut report).await?;
-        machine.measure_services(number, &mut report).await?;
-        machine.measure_embedded(number, &mut report).await?;
+        let wanted = |part| only.is_empty() || only.contains(&part);
+        if wanted(Part::Limit) {
+            machine.measure_limit(number, &mut report).await?;
+        }
+        if wanted(Part::Services) {
+            machine.measure_services(number, &mut report).await?;
+        }
+        if wanted(Part::Embedded) {
+            machine.measure_embedded(number, &mut report).await?;
+        }
     }
     println!("\n{}", ratios(&report));
     println!("{}", report.table());

@@ -68,6 +68,7 @@ impl Product {
             ("STUDIO__DISPATCHER__BIND", format!("127.0.0.1:{dispatcher}")),
             // One endpoint takes everything here: no one else is held up by it.
             ("STUDIO__DISPATCHER__PER_WEBHOOK", "512".to_owned()),
+            ("STUDIO__DELIVERY__IDLE_PER_HOST", "512".to_owned()),
         ];
         let environment = environment.map(|(k, v)| (k.to_owned(), v)).to_vec();
         let client = client()?;

@@ -23,7 +23,6 @@ pub(crate) fn build(config: &DeliveryConfig, guard: &Guard) -> Result<Client, De
         .dns_resolver(Arc::new(GuardedResolver::new(guard.clone())))
         .user_agent(concat!("Sentimatrix-Studio-Webhooks/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(config.connect_timeout)
-        .timeout(config.timeout)
         .pool_max_idle_per_host(config.idle_per_host)
         .pool_idle_timeout(config.idle_timeout)
         .tcp_nodelay(true)

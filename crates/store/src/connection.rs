@@ -121,7 +121,22 @@ fn durable(sqlite: SqliteConnectOptions) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(PATIENCE)
         .foreign_keys(false)
+        .pragma("wal_autocheckpoint", CHECKPOINT)
+        .pragma("journal_size_limit", LOG_SPACE)
+        .pragma("cache_size", CACHE)
+        // What a statement needs to undo itself, a copy of each page, stays in memory.
+        .pragma("temp_store", "memory")
 }
+
+/// Pages (of 4 KiB) in the write-ahead log before they are moved to the file: a page that many
+/// transactions write is moved once.
+const CHECKPOINT: &str = "4000";
+
+/// What is kept of the log's space, in bytes.
+const LOG_SPACE: &str = "67108864";
+
+/// Memory for pages of each connection: 16 MiB, as SQLite writes it.
+const CACHE: &str = "-16384";
 
 pub(crate) fn wrong_url(message: &str) -> StoreError {
     StoreError::Config { key: "database.url", message: message.to_owned() }

@@ -67,13 +67,20 @@ impl Store {
             .one(&self.reader)
             .await?
             .ok_or(StoreError::NotFound)?;
-        let attempts = attempt::Entity::find()
-            .filter(attempt::Column::DeliveryId.eq(row.id))
+        let attempts = match only_attempt(&row) {
+            Some(only) => vec![only?],
+            None => self.attempts(row.id).await?,
+        };
+        Ok((delivery_of(row, &event.event_id)?, event_of(event)?, attempts))
+    }
+
+    async fn attempts(&self, delivery: Uuid) -> Result<Vec<AttemptRow>, StoreError> {
+        let rows = attempt::Entity::find()
+            .filter(attempt::Column::DeliveryId.eq(delivery))
             .order_by_asc(attempt::Column::Number)
             .all(&self.reader)
             .await?;
-        let attempts = attempts.into_iter().map(attempt_of).collect::<Result<_, _>>()?;
-        Ok((delivery_of(row, &event.event_id)?, event_of(event)?, attempts))
+        rows.into_iter().map(attempt_of).collect()
     }
 
     /// One event of the user and its deliveries to webhooks that still exist, with those asked
@@ -206,6 +213,24 @@ fn event_of(row: event::Model) -> Result<EventRow, StoreError> {
         kind: row.kind.parse().map_err(|_| corrupt("its type"))?,
         created_at: from_micros(row.created_at)?,
         payload: Bytes::from(row.payload),
+    })
+}
+
+/// The attempt of a delivery that succeeded at once, which stands in the delivery's own row.
+fn only_attempt(row: &delivery::Model) -> Option<Result<AttemptRow, StoreError>> {
+    let at_once = row.status == DeliveryStatus::Success as i16 && row.attempts == 1;
+    at_once.then(|| {
+        attempt_of(attempt::Model {
+            delivery_id: row.id,
+            number: row.attempts,
+            started_at: row.triggered_at,
+            response_time_ms: row.response_time_ms.unwrap_or_default(),
+            status_code: row.status_code,
+            error_kind: None,
+            error: None,
+            response_body: row.response_body.clone(),
+            address: row.address.clone(),
+        })
     })
 }
 

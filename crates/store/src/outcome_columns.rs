@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{AttemptReport, Event};
+use domain::{AttemptReport, DeliveryStatus, Event};
 use uuid::Uuid;
 
 use crate::Outcome;
@@ -40,16 +40,35 @@ pub(crate) fn deliveries(o: &[&Outcome]) -> Vec<Field> {
         field("triggered_at", Column::BigInt(each(o, triggered_at))),
         nullable("next_attempt_at", Column::BigInt(each(o, next_attempt_at))),
         field("payload_size", Column::BigInt(each(o, |o| length(o.event.payload.len())))),
+        nullable("response_body", Column::Text(each(o, |o| at_once(o, body)))),
+        nullable("address", Column::Text(each(o, |o| at_once(o, address)))),
     ]
 }
 
-/// The attempts; all outcomes have a report.
+/// Whether the delivery succeeded with its first attempt: all of it stands in the delivery's row.
+pub(crate) fn succeeded_at_once(outcome: &Outcome) -> bool {
+    outcome.attempt == 1
+        && outcome.status == DeliveryStatus::Success
+        && outcome.report.as_ref().is_some_and(|report| report.failure.is_none())
+}
+
+fn at_once(outcome: &Outcome, read: impl Fn(&AttemptReport) -> String) -> String {
+    if succeeded_at_once(outcome) { reported(outcome, String::new(), read) } else { String::new() }
+}
+
+fn body(report: &AttemptReport) -> String {
+    storable(&String::from_utf8_lossy(&report.response))
+}
+
+fn address(report: &AttemptReport) -> String {
+    report.address.map_or_else(String::new, |address| address.to_string())
+}
+
+/// The attempts that need a row of their own; all outcomes have a report.
 pub(crate) fn attempts(o: &[&Outcome]) -> Vec<Field> {
     let kind = |r: &AttemptReport| {
         r.failure.as_ref().map_or_else(String::new, |f| f.kind.as_str().to_owned())
     };
-    let body = |r: &AttemptReport| storable(&String::from_utf8_lossy(&r.response));
-    let address = |r: &AttemptReport| r.address.map_or_else(String::new, |a| a.to_string());
     vec![
         field("delivery_id", Column::Uuid(each(o, |o| o.delivery.as_uuid()))),
         field("number", Column::Int(each(o, number))),

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::bulk::{self, Column, Field, field};
 use crate::error::is_conflict;
 use crate::instant::{day_of, from_micros};
-use crate::outcome_columns::{attempts, deliveries, events, triggered_at};
+use crate::outcome_columns::{attempts, deliveries, events, succeeded_at_once, triggered_at};
 use crate::patience::Patient;
 use crate::{DeliveryProgress, Outcome, Store, StoreError};
 
@@ -29,6 +29,8 @@ const MOVE_FORWARD: &str = "ON CONFLICT (id) DO UPDATE SET \
      error = CASE WHEN excluded.response_time_ms IS NULL \
          THEN deliveries.error ELSE excluded.error END, \
      response_time_ms = COALESCE(excluded.response_time_ms, deliveries.response_time_ms), \
+     response_body = excluded.response_body, \
+     address = excluded.address, \
      triggered_at = CASE WHEN excluded.response_time_ms IS NULL OR deliveries.attempts > 0 \
          THEN deliveries.triggered_at ELSE excluded.triggered_at END \
      WHERE deliveries.status < 2 AND (deliveries.attempts < excluded.attempts \
@@ -90,8 +92,11 @@ impl Store {
         insert(&transaction, "events", events(outcomes), conflict).await?;
         let made = move_deliveries(&transaction, outcomes).await?;
         if !made.is_empty() {
-            let conflict = "ON CONFLICT (delivery_id, number) DO NOTHING";
-            insert(&transaction, "attempts", attempts(&made), conflict).await?;
+            let own: Vec<_> = made.iter().copied().filter(|o| !succeeded_at_once(o)).collect();
+            if !own.is_empty() {
+                let conflict = "ON CONFLICT (delivery_id, number) DO NOTHING";
+                insert(&transaction, "attempts", attempts(&own), conflict).await?;
+            }
             insert(&transaction, "webhook_days", days(&made), ADD_TO_DAY).await?;
         }
         transaction.commit().await

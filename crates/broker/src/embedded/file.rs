@@ -115,6 +115,8 @@ fn options(path: &str) -> SqliteConnectOptions {
         .busy_timeout(Duration::from_secs(5))
         .pragma("wal_autocheckpoint", CHECKPOINT)
         .pragma("journal_size_limit", LOG_SPACE)
+        // What a statement needs to undo itself stays in memory.
+        .pragma("temp_store", "memory")
         .disable_statement_logging()
 }
 

@@ -1,4 +1,6 @@
-//! One HTTP request of a delivery; the first to claim a number keeps it.
+//! One HTTP request of a delivery; the first to claim a number keeps it. The one attempt of a
+//! delivery that succeeded at once stands in the delivery's row instead: most deliveries are such,
+//! and cost a row and an index less.
 
 use sea_orm::entity::prelude::*;
 

@@ -32,6 +32,9 @@ pub struct Model {
     pub triggered_at: i64,
     pub next_attempt_at: Option<i64>,
     pub payload_size: i64,
+    /// With `address`, of a delivery that succeeded at once: its attempt has no row of its own.
+    pub response_body: Option<String>,
+    pub address: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -66,6 +66,8 @@ fn deliveries() -> TableCreateStatement {
         .col(big_integer("triggered_at"))
         .col(big_integer_null("next_attempt_at"))
         .col(big_integer("payload_size"))
+        .col(text_null("response_body"))
+        .col(text_null("address"))
         .to_owned()
 }
 
