@@ -9,7 +9,9 @@ use actix_web::web::{Bytes, BytesMut};
 use actix_web::{FromRequest, HttpRequest};
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::error::{ApiError, FieldError};
 use crate::json::Unique;
@@ -25,7 +27,16 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The fields of a JSON object; none for an empty body where one may be left out.
 #[derive(Debug)]
-pub(crate) struct Fields(pub(crate) BTreeMap<String, Value>);
+pub(crate) struct Fields(
+    pub(crate) BTreeMap<String, Value>,
+    /// `filter` as it was written: its numbers keep their digits.
+    pub(crate) Option<Box<RawValue>>,
+);
+
+#[derive(Deserialize)]
+struct Written {
+    filter: Option<Box<RawValue>>,
+}
 
 /// The raw JSON of events.
 pub(crate) struct EventsBody(pub(crate) Bytes);
@@ -33,7 +44,12 @@ pub(crate) struct EventsBody(pub(crate) Bytes);
 impl Fields {
     pub(crate) fn read(body: &[u8]) -> Result<Self, ApiError> {
         match serde_json::from_slice(body).map_err(|e| ApiError::Malformed(e.to_string()))? {
-            Unique(Value::Object(fields)) => Ok(Self(fields.into_iter().collect())),
+            Unique(Value::Object(fields)) => {
+                let filter = fields.contains_key("filter").then(|| serde_json::from_slice(body));
+                let written = filter.transpose().map_err(ApiError::internal)?;
+                let filter = written.and_then(|written: Written| written.filter);
+                Ok(Self(fields.into_iter().collect(), filter))
+            }
             _ => Err(ApiError::Invalid(vec![FieldError::new("body", "must be a JSON object")])),
         }
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use domain::{Cause, ProjectId, Webhook, WebhookId};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use store::{AttemptRow, DeliveryRow, EventRow, WebhookStats, WebhookWithStats};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -26,6 +27,8 @@ fn millis(at: OffsetDateTime) -> String {
 #[derive(Serialize)]
 struct Beyond {
     project_ids: Vec<ProjectId>,
+    filter: Option<Box<RawValue>>,
+    rate_limit: Option<u32>,
     headers: BTreeMap<String, String>,
     description: Option<String>,
     metadata: BTreeMap<String, String>,
@@ -37,6 +40,8 @@ impl Beyond {
     fn of(webhook: &Webhook) -> Self {
         Self {
             project_ids: webhook.project_ids.clone(),
+            filter: webhook.filter.clone().and_then(|json| RawValue::from_string(json).ok()),
+            rate_limit: webhook.rate_limit,
             headers: masked(&webhook.headers),
             description: webhook.description.clone(),
             metadata: webhook.metadata.clone(),

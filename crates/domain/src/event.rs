@@ -206,8 +206,13 @@ impl Event {
     /// `data`, the very text that was published.
     #[must_use]
     pub fn data(&self) -> &str {
-        std::str::from_utf8(&self.payload[self.data_at..self.payload.len() - 1])
+        std::str::from_utf8(self.data_bytes())
             .expect("`data` was text when the payload was composed")
+    }
+
+    /// The bytes of [`Event::data`], without looking at them.
+    pub(crate) fn data_bytes(&self) -> &[u8] {
+        &self.payload[self.data_at..self.payload.len() - 1]
     }
 
     /// The JSON form of `docs/publishers.md`, owner included: what travels through the broker.

@@ -7,6 +7,7 @@
 mod catalogue;
 mod delivery;
 mod event;
+mod filter;
 mod id;
 mod json_scan;
 mod limits;
@@ -22,13 +23,14 @@ pub use delivery::{
     AttemptFailure, AttemptReport, Cause, DeliveryStatus, DeliveryTask, FailureKind, InvalidTask,
 };
 pub use event::{Event, EventKey, Origin, Rejection};
+pub use filter::{Filter, InvalidFilter, MAX_FILTER_BYTES};
 pub use id::{DeliveryId, EventId, InvalidId, JobId, ProjectId, RequestId, UserId, WebhookId};
 pub use limits::{MAX_ATTEMPTS, MAX_EVENT_BYTES, MAX_EVENT_DEPTH, MAX_STORED_RESPONSE};
 pub use matching::{EventSet, InvalidPattern, Subscription};
 pub use schedule::Schedule;
 pub use secret::Secret;
 pub use signature::{Signer, verify};
-pub use webhook::Webhook;
+pub use webhook::{InvalidSubscription, Webhook};
 
 /// `proto/event.proto`, compiled.
 #[allow(missing_docs, unreachable_pub)]

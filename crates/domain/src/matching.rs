@@ -1,6 +1,6 @@
-//! Which events a webhook asked for: its types and its projects.
+//! Which events a webhook asked for: its types, its projects and its filter.
 
-use crate::{Event, EventType, ProjectId};
+use crate::{Event, EventType, Filter, ProjectId};
 
 /// An entry of a webhook's `events` that names nothing: not a type, `*`, nor a family such as
 /// `scrape.*`.
@@ -64,13 +64,20 @@ const fn bit(kind: EventType) -> u16 {
 pub struct Subscription {
     events: EventSet,
     projects: Box<[ProjectId]>,
+    filter: Option<Box<Filter>>,
 }
 
 impl Subscription {
     /// A subscription to these types in these projects; no project means all of them.
     #[must_use]
     pub fn new(events: EventSet, projects: Vec<ProjectId>) -> Self {
-        Self { events, projects: projects.into() }
+        Self { events, projects: projects.into(), filter: None }
+    }
+
+    /// The same, of events that pass `filter` only.
+    #[must_use]
+    pub fn filtered(self, filter: Filter) -> Self {
+        Self { filter: Some(Box::new(filter)), ..self }
     }
 
     /// Whether `event` is wanted. The user is not looked at: subscriptions are found by user.
@@ -79,6 +86,7 @@ impl Subscription {
         self.events.contains(event.kind)
             && (self.projects.is_empty()
                 || event.project.as_ref().is_some_and(|project| self.projects.contains(project)))
+            && self.filter.as_ref().is_none_or(|filter| filter.matches(event.data_bytes()))
     }
 }
 
@@ -122,6 +130,16 @@ mod tests {
         assert!(webhook.wants(&event("scrape.started", Some("p2"))));
         assert!(!webhook.wants(&event("scrape.started", Some("p3"))));
         assert!(!webhook.wants(&event("scrape.started", None)));
+    }
+
+    #[test]
+    fn a_filter_is_asked_last_and_of_data_alone() {
+        let webhook = subscription(&["scrape.*"], &[]);
+        let webhook = webhook.filtered(Filter::parse(r#"{"project_id":{"$ne":"p1"}}"#).unwrap());
+        assert!(webhook.wants(&event("scrape.started", Some("p2"))));
+        assert!(webhook.wants(&event("scrape.started", None)));
+        assert!(!webhook.wants(&event("scrape.started", Some("p1"))));
+        assert!(!webhook.wants(&event("project.created", Some("p2"))));
     }
 
     #[test]

@@ -4,7 +4,21 @@ use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
-use crate::{EventSet, InvalidPattern, ProjectId, Secret, Signer, Subscription, UserId, WebhookId};
+use crate::{
+    EventSet, Filter, InvalidFilter, InvalidPattern, ProjectId, Secret, Signer, Subscription,
+    UserId, WebhookId,
+};
+
+/// What a webhook subscribed to cannot be read by this version.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidSubscription {
+    /// `events` names what is no type.
+    #[error(transparent)]
+    Events(#[from] InvalidPattern),
+    /// `filter` has what this version does not know.
+    #[error("its filter cannot be read: {0}")]
+    Filter(InvalidFilter),
+}
 
 /// A user's subscription to events, as stored. Valid by construction of the API, which checks
 /// every field at its edge.
@@ -22,6 +36,10 @@ pub struct Webhook {
     pub events: Vec<String>,
     /// Only these projects; all of them when empty.
     pub project_ids: Vec<ProjectId>,
+    /// Only events whose `data` passes: the JSON of a [`Filter`].
+    pub filter: Option<String>,
+    /// Deliveries started in one second, at most; without a limit of its own when `None`.
+    pub rate_limit: Option<u32>,
     /// The webhook's own headers, sent with each attempt; at most 20.
     pub headers: BTreeMap<String, String>,
     /// Signs its deliveries.
@@ -42,16 +60,24 @@ pub struct Webhook {
     pub created_at: OffsetDateTime,
     /// When it was last changed.
     pub updated_at: OffsetDateTime,
+    /// When its URL, headers or secret were last changed: requests sent before may have differed.
+    pub request_changed_at: Option<OffsetDateTime>,
 }
 
 impl Webhook {
     /// What it subscribed to, made for matching.
     ///
     /// # Errors
-    /// [`InvalidPattern`] when `events` names a type that this version does not know.
-    pub fn subscription(&self) -> Result<Subscription, InvalidPattern> {
+    /// [`InvalidSubscription`] when `events` or `filter` has what this version does not know.
+    pub fn subscription(&self) -> Result<Subscription, InvalidSubscription> {
         let events = EventSet::parse(self.events.iter().map(String::as_str))?;
-        Ok(Subscription::new(events, self.project_ids.clone()))
+        let all = Subscription::new(events, self.project_ids.clone());
+        let Some(filter) = &self.filter else {
+            return Ok(all);
+        };
+        let filter = Filter::parse(filter)
+            .map_err(|mut errors| InvalidSubscription::Filter(errors.swap_remove(0)))?;
+        Ok(all.filtered(filter))
     }
 
     /// The signers of an attempt made at `now`: the secret's, and during a rotation's grace

@@ -1,6 +1,7 @@
 //! Migrations, oldest first. They only add: the release before must go on working beside them.
 
 mod m0001_first_tables;
+mod m0002_webhook_options;
 
 use sea_orm_migration::prelude::*;
 
@@ -9,6 +10,6 @@ pub(crate) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first_tables::Migration)]
+        vec![Box::new(m0001_first_tables::Migration), Box::new(m0002_webhook_options::Migration)]
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use domain::{
-    AttemptReport, Cause, DeliveryId, DeliveryStatus, Event, EventId, EventType, ProjectId, Secret,
-    UserId, Webhook, WebhookId,
+    AttemptReport, Cause, DeliveryId, DeliveryStatus, Event, EventId, EventType, Filter, ProjectId,
+    Secret, UserId, Webhook, WebhookId,
 };
 use time::OffsetDateTime;
 
@@ -22,6 +22,10 @@ pub struct NewWebhook {
     pub events: Vec<String>,
     /// Only these projects; all when empty.
     pub project_ids: Vec<ProjectId>,
+    /// Only events whose `data` passes.
+    pub filter: Option<Filter>,
+    /// Deliveries started in one second, at most.
+    pub rate_limit: Option<u32>,
     /// Own headers.
     pub headers: BTreeMap<String, String>,
     /// Signs.
@@ -45,6 +49,10 @@ pub struct WebhookChange {
     pub events: Option<Vec<String>>,
     /// New projects.
     pub project_ids: Option<Vec<ProjectId>>,
+    /// New filter; `Some(None)` removes it.
+    pub filter: Option<Option<Filter>>,
+    /// New rate limit; `Some(None)` removes it.
+    pub rate_limit: Option<Option<u32>>,
     /// New headers, all of them.
     pub headers: Option<BTreeMap<String, String>>,
     /// New secret, without a grace period for the old one.

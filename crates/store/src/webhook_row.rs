@@ -38,6 +38,9 @@ pub(crate) fn row_of(keyring: &Keyring, webhook: &Webhook) -> Result<webhook::Mo
         disabled_at: webhook.disabled_at.map(to_micros),
         created_at: to_micros(webhook.created_at),
         updated_at: to_micros(webhook.updated_at),
+        filter: webhook.filter.clone(),
+        rate_limit: webhook.rate_limit.map(|most| i32::try_from(most).unwrap_or(i32::MAX)),
+        request_changed_at: webhook.request_changed_at.map(to_micros),
     })
 }
 
@@ -89,6 +92,9 @@ pub(crate) fn webhook_of(keyring: &Keyring, row: webhook::Model) -> Result<Webho
         disabled_at: row.disabled_at.map(from_micros).transpose()?,
         created_at: from_micros(row.created_at)?,
         updated_at: from_micros(row.updated_at)?,
+        filter: row.filter,
+        rate_limit: row.rate_limit.and_then(|most| u32::try_from(most).ok()),
+        request_changed_at: row.request_changed_at.map(from_micros).transpose()?,
     })
 }
 

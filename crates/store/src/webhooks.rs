@@ -194,9 +194,13 @@ impl Store {
         let transaction = self.writer.begin().await?;
         let row = one_of(user, id).lock_exclusive().one(&transaction).await?;
         let mut webhook = webhook_of(&self.keyring, row.ok_or(StoreError::NotFound)?)?;
+        let before = webhook.clone();
         change(&mut webhook);
         // Never before the last change, even if the clock was set back.
         webhook.updated_at = Ord::max(now(), webhook.updated_at);
+        if asks_otherwise(&before, &webhook) {
+            webhook.request_changed_at = Some(webhook.updated_at);
+        }
         let row = row_of(&self.keyring, &webhook)?;
         row.into_active_model().reset_all().update(&transaction).await?;
         transaction.commit().await?;
@@ -232,6 +236,8 @@ fn made(new: NewWebhook) -> Webhook {
         url: new.url,
         events: new.events,
         project_ids: new.project_ids,
+        filter: new.filter.map(|filter| filter.as_str().to_owned()),
+        rate_limit: new.rate_limit,
         headers: new.headers,
         secret: new.secret,
         previous_secret: None,
@@ -242,6 +248,7 @@ fn made(new: NewWebhook) -> Webhook {
         disabled_at: None,
         created_at: at,
         updated_at: at,
+        request_changed_at: None,
     }
 }
 
@@ -322,6 +329,17 @@ fn escape_like(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
 }
 
+/// Whether requests of the two differ in more than what the event brings.
+fn asks_otherwise(before: &Webhook, after: &Webhook) -> bool {
+    let previous = |webhook: &Webhook| {
+        webhook.previous_secret.as_ref().map(|(old, until)| (old.expose().to_owned(), *until))
+    };
+    before.url != after.url
+        || before.headers != after.headers
+        || before.secret.expose() != after.secret.expose()
+        || previous(before) != previous(after)
+}
+
 fn apply(webhook: &mut Webhook, change: WebhookChange) {
     fn set<T>(field: &mut T, value: Option<T>) {
         if let Some(value) = value {
@@ -332,6 +350,9 @@ fn apply(webhook: &mut Webhook, change: WebhookChange) {
     set(&mut webhook.url, change.url);
     set(&mut webhook.events, change.events);
     set(&mut webhook.project_ids, change.project_ids);
+    let filter = change.filter.map(|new| new.map(|filter| filter.as_str().to_owned()));
+    set(&mut webhook.filter, filter);
+    set(&mut webhook.rate_limit, change.rate_limit);
     set(&mut webhook.headers, change.headers);
     set(&mut webhook.description, change.description);
     set(&mut webhook.metadata, change.metadata);

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use delivery::Guard;
-use domain::{EventSet, ProjectId, Secret, UserId};
+use domain::{EventSet, Filter, ProjectId, Secret, UserId};
 use rand::RngExt;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use store::{NewWebhook, WebhookChange};
 
 use crate::body::Fields;
@@ -18,6 +19,8 @@ const MOST_EVENTS: usize = 12;
 const MOST_PROJECTS: usize = 100;
 /// Entries of `metadata`.
 const MOST_METADATA: usize = 50;
+/// Largest `rate_limit`, deliveries in one second.
+const MOST_PER_SECOND: u32 = 1_000;
 
 type Checked<T> = Result<T, Vec<FieldError>>;
 
@@ -26,15 +29,18 @@ type Checked<T> = Result<T, Vec<FieldError>>;
 /// # Errors
 /// [`ApiError::Invalid`] with everything that is wrong.
 pub(crate) fn new_webhook(
-    fields: Fields,
+    mut fields: Fields,
     user: UserId,
     guard: &Guard,
 ) -> Result<NewWebhook, ApiError> {
+    let written = fields.1.take();
     let mut form = Form::new(fields);
     let name = form.required("name", name);
     let url = form.required("url", |value| url(value, guard));
     let events = form.required("events", events);
     let project_ids = form.optional("project_ids", project_ids).unwrap_or_default();
+    let filter = form.optional("filter", |_| filter(written)).flatten();
+    let rate_limit = form.optional("rate_limit", rate_limit).flatten();
     let headers = form.optional("headers", headers::own_headers).unwrap_or_default();
     let secret = form.optional("secret", secret).flatten();
     let active = form.optional("active", active).unwrap_or(true);
@@ -51,6 +57,8 @@ pub(crate) fn new_webhook(
         url,
         events,
         project_ids,
+        filter,
+        rate_limit,
         headers,
         secret,
         active,
@@ -63,13 +71,16 @@ pub(crate) fn new_webhook(
 ///
 /// # Errors
 /// [`ApiError::Invalid`] with everything that is wrong.
-pub(crate) fn change(fields: Fields, guard: &Guard) -> Result<WebhookChange, ApiError> {
+pub(crate) fn change(mut fields: Fields, guard: &Guard) -> Result<WebhookChange, ApiError> {
+    let written = fields.1.take();
     let mut form = Form::new(fields);
     let change = WebhookChange {
         name: form.optional("name", name),
         url: form.optional("url", |value| url(value, guard)),
         events: form.optional("events", events),
         project_ids: form.optional("project_ids", project_ids),
+        filter: form.optional("filter", |_| filter(written)),
+        rate_limit: form.optional("rate_limit", rate_limit),
         headers: form.optional("headers", headers::own_headers),
         secret: form.optional("secret", secret).flatten(),
         active: form.optional("active", active),
@@ -133,6 +144,32 @@ fn project_ids(value: Value) -> Checked<Vec<ProjectId>> {
         }
         Ok(id)
     }))
+}
+
+/// `None` for null: every event.
+fn filter(written: Option<Box<RawValue>>) -> Checked<Option<Filter>> {
+    let place = |at: &str| if at.is_empty() { "filter".to_owned() } else { format!("filter.{at}") };
+    let read = written.map(|written| Filter::parse(written.get())).transpose();
+    read.map_err(|errors| {
+        errors.into_iter().map(|e| FieldError::new(place(&e.at), e.message)).collect()
+    })
+}
+
+/// `None` for null: no limit of its own.
+fn rate_limit(value: Value) -> Checked<Option<u32>> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    let limit = value.as_u64().and_then(|most| u32::try_from(most).ok());
+    match limit.filter(|most| (1..=MOST_PER_SECOND).contains(most)) {
+        Some(limit) => Ok(Some(limit)),
+        None => Err(wrong(
+            "rate_limit",
+            format!(
+                "must be a whole number from 1 to {MOST_PER_SECOND} (deliveries a second), or null"
+            ),
+        )),
+    }
 }
 
 /// `None` asks for a secret to be made, as leaving it out does.

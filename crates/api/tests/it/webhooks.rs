@@ -123,6 +123,30 @@ async fn an_update_changes_what_it_names_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_filter_and_a_rate_limit_are_kept_as_written_until_null_removes_them() {
+    let studio = Studio::start().await;
+    let user = studio.user("usr_1");
+    let written = r#"{"n":{"$gt":12345678901234567890123},"a.b":0.10}"#;
+    let body = format!(
+        r#"{{"name":"n","url":"{URL}","events":["*"],"rate_limit":5,"filter": {written} }}"#
+    );
+    let made = user.send(Method::POST, "/v1/webhooks", Some(body)).await.expect(201);
+    assert!(made.text.contains(&format!(r#""filter":{written},"rate_limit":5"#)), "{}", made.text);
+    let path = format!("/v1/webhooks/{}", made.data()["id"].as_str().unwrap());
+    user.put(&path, json!({ "name": "other" })).await.expect(200);
+    let kept = user.get(&path).await;
+    assert!(kept.text.contains(written), "{}", kept.text);
+    assert_eq!(kept.data()["rate_limit"], 5);
+    let changed = user.put(&path, json!({ "filter": { "s": "x" }, "rate_limit": 1_000 })).await;
+    assert_eq!(changed.expect(200).data()["filter"], json!({ "s": "x" }));
+    user.put(&path, json!({ "filter": null, "rate_limit": null })).await.expect(200);
+    let data = user.get(&path).await.data();
+    assert_eq!((&data["filter"], &data["rate_limit"]), (&json!(null), &json!(null)));
+    let stored = studio.store.find_webhook(data["id"].as_str().unwrap().parse().unwrap()).await;
+    assert_eq!(stored.unwrap().unwrap().filter, None);
+}
+
+#[tokio::test]
 async fn a_deleted_webhook_is_gone() {
     let studio = Studio::start().await;
     let user = studio.user("usr_1");

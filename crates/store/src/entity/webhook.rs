@@ -28,6 +28,10 @@ pub struct Model {
     pub disabled_at: Option<i64>,
     pub created_at: i64,
     pub updated_at: i64,
+    /// The JSON of a filter.
+    pub filter: Option<String>,
+    pub rate_limit: Option<i32>,
+    pub request_changed_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

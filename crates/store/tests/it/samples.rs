@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::{
-    AttemptFailure, AttemptReport, Cause, DeliveryId, DeliveryStatus, Event, FailureKind, Origin,
-    Secret, UserId, Webhook,
+    AttemptFailure, AttemptReport, Cause, DeliveryId, DeliveryStatus, Event, FailureKind, Filter,
+    Origin, Secret, UserId, Webhook,
 };
 use store::{NewWebhook, Outcome, PageRequest, Store};
 use time::OffsetDateTime;
@@ -24,6 +24,8 @@ pub(crate) fn new_webhook(owner: &str) -> NewWebhook {
         url: "https://hooks.example.com/x".into(),
         events: vec!["scrape.completed".into(), "analysis.*".into()],
         project_ids: vec!["proj_2".parse().unwrap(), "proj_1".parse().unwrap()],
+        filter: Some(Filter::parse(r#"{"name":{"$ne":"a\u0000b"}}"#).unwrap()),
+        rate_limit: Some(50),
         headers: BTreeMap::from([("Authorization".into(), "Bearer header-secret".into())]),
         secret: Secret::new("whsec_first-secret"),
         active: true,

@@ -17,6 +17,8 @@ on_both_databases! {
         assert_eq!(read.webhook.secret.expose(), "whsec_first-secret");
         assert_eq!(read.webhook.metadata["team"], "a\0b");
         let new = new_webhook("u");
+        assert_eq!(read.webhook.rate_limit, new.rate_limit);
+        assert_eq!(read.webhook.filter.as_deref(), new.filter.as_ref().map(domain::Filter::as_str));
         assert_eq!((read.webhook.events, read.webhook.project_ids), (new.events, new.project_ids));
         assert_eq!(read.stats, store::WebhookStats::default());
     }
@@ -27,15 +29,22 @@ on_both_databases! {
             name: Some("New".into()),
             active: Some(false),
             description: Some(None),
+            filter: Some(None),
             ..WebhookChange::default()
         };
         let changed = database.store.update_webhook(&user("u"), made.id, change).await.unwrap();
         let read = database.store.webhook(&user("u"), made.id).await.unwrap().webhook;
         assert_eq!(format!("{read:?}"), format!("{changed:?}"));
         assert_eq!((read.name.as_str(), read.active, read.description), ("New", false, None));
+        assert_eq!((read.filter, read.rate_limit), (None, made.rate_limit));
         assert_eq!((read.url, read.headers, read.events), (made.url, made.headers, made.events));
         assert_eq!(read.secret.expose(), made.secret.expose());
         assert!(read.updated_at >= made.updated_at);
+        assert_eq!(read.request_changed_at, None, "its requests are the same");
+        let url = Some("https://example.com/other".to_owned());
+        let change = WebhookChange { url, ..WebhookChange::default() };
+        let changed = database.store.update_webhook(&user("u"), made.id, change).await.unwrap();
+        assert_eq!(changed.request_changed_at, Some(changed.updated_at));
     }
 
     async fn changes_of_different_fields_at_once_are_all_kept(database) {

@@ -44,6 +44,44 @@ async fn only_those_who_asked_are_told(backend: Backend) {
     assert_eq!(nobody.count(), 0);
 }
 
+async fn a_filter_lets_only_matching_events_arrive(backend: Backend) {
+    let studio = Studio::start(backend).await;
+    let (bad, everything) = (Endpoint::answering([200]).await, Endpoint::answering([200]).await);
+    let filter = json!({
+        "summary.avg_sentiment": { "$lt": 0.5 },
+        "$or": [{ "project_name": { "$prefix": "Amazön" } }, { "tags": { "$in": ["vip", 7] } }],
+    });
+    let filtered = studio.webhook("usr_1", &bad.url(), json!({ "filter": filter })).await;
+    studio.webhook("usr_1", &everything.url(), json!({})).await;
+    let data = [
+        (true, r#"{"summary": {"avg_sentiment":4.9e-1}, "project_name":"Amaz\u00f6n Tracker"}"#),
+        (true, r#"{"summary":{"avg_sentiment":-1},"tags":["new","v\u0069p"]}"#),
+        (false, r#"{"summary":{"avg_sentiment":0.5},"tags":["vip"]}"#),
+        (false, r#"{"summary":{"avg_sentiment":0.1},"tags":["new"]}"#),
+        (false, r#"{"summary":{},"tags":["vip"]}"#),
+        (false, r#"{"tags":["vip"]}"#),
+        (false, r#"{"summary":{"avg_sentiment":"0.1"},"tags":["vip"]}"#),
+    ];
+    let events = data.map(|(_, data)| Published::new("usr_1", "analysis.completed", data));
+    studio.publish_all(&events).await;
+    everything.wait_for(events.len()).await;
+    // The filter taken off, the next event arrives: whatever was let through is there by then.
+    let token = studio.token("usr_1", "user");
+    let path = format!("/v1/webhooks/{}", filtered.id);
+    let off = json!({ "filter": null });
+    assert_eq!(studio.call("PATCH", &path, &token, Some(&off)).await.0, 200);
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let last = Published::new("usr_1", "analysis.completed", "{}");
+    studio.publish(&last).await;
+    let mut seen: Vec<String> = bad.wait_for(3).await.iter().map(|r| r.text()).collect();
+    let wanted = data.iter().zip(&events).filter(|((wanted, _), _)| *wanted);
+    let mut expected: Vec<String> = wanted.map(|(_, event)| event.payload()).collect();
+    expected.push(last.payload());
+    seen.sort();
+    expected.sort();
+    assert_eq!(seen, expected);
+}
+
 async fn the_same_event_published_twice_is_delivered_once(backend: Backend) {
     let studio = Studio::start(backend).await;
     let endpoint = Endpoint::answering([200]).await;
@@ -79,6 +117,7 @@ async fn a_webhook_counts_from_100_ms_after_its_answer(backend: Backend) {
 
 on_both!(
     only_those_who_asked_are_told,
+    a_filter_lets_only_matching_events_arrive,
     the_same_event_published_twice_is_delivered_once,
     a_webhook_counts_from_100_ms_after_its_answer,
 );
