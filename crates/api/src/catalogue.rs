@@ -2,6 +2,7 @@
 
 use domain::EventType;
 use serde::Serialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::caller::Reader;
@@ -15,6 +16,8 @@ pub(crate) struct EventTypeView {
     description: &'static str,
     /// A sample of `data`.
     example: Box<RawValue>,
+    /// The JSON Schema of `data`.
+    schema: Value,
 }
 
 /// Every event type.
@@ -25,6 +28,7 @@ pub(crate) async fn list(_caller: Reader) -> Result<Success<Vec<EventTypeView>>,
             event: kind.as_str(),
             description: kind.description(),
             example: example.map_err(ApiError::internal)?,
+            schema: kind.data_schema(),
         })
     };
     EventType::ALL.iter().map(view).collect::<Result<_, _>>().map(Success::ok)

@@ -5,6 +5,8 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, Responder, body::BoxBody
 use serde::Serialize;
 use store::{Page, PageRequest};
 
+use crate::cursor::{self, Listed};
+use crate::query::LAST_PAGE;
 use crate::requests::RequestName;
 
 /// A successful answer.
@@ -15,7 +17,7 @@ pub(crate) struct Success<T> {
 }
 
 /// Which part of a list an answer holds.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Serialize)]
 pub(crate) struct Pagination {
     page: u64,
     limit: u64,
@@ -25,6 +27,8 @@ pub(crate) struct Pagination {
     has_prev: bool,
     /// Whether there are more than were counted.
     total_capped: bool,
+    /// For `?cursor=`: what follows the last row, whatever has come meanwhile.
+    next_cursor: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -38,7 +42,7 @@ struct Envelope<'a, T> {
 pub(crate) struct Meta<'a> {
     pub(crate) request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) pagination: Option<Pagination>,
+    pub(crate) pagination: Option<&'a Pagination>,
 }
 
 impl<T: Serialize> Success<T> {
@@ -60,17 +64,21 @@ impl<T: Serialize> Success<T> {
 
 impl<T: Serialize> Success<Vec<T>> {
     /// 200 with a part of a list.
-    pub(crate) fn page<R>(page: Page<R>, asked: PageRequest, view: impl Fn(R) -> T) -> Self {
-        let total_pages = page.total.div_ceil(asked.limit);
+    pub(crate) fn page<R: Listed>(
+        page: Page<R>,
+        asked: PageRequest,
+        view: impl Fn(R) -> T,
+    ) -> Self {
+        let next = page.items.last().filter(|_| page.more);
         let pagination = Pagination {
             page: asked.page,
             limit: asked.limit,
             total: page.total,
-            total_pages,
-            has_next: asked.page < total_pages
-                || (page.total_capped && page.items.len() as u64 == asked.limit),
+            total_pages: page.total.div_ceil(asked.limit).min(LAST_PAGE),
+            has_next: page.more,
             has_prev: asked.page > 1,
             total_capped: page.total_capped,
+            next_cursor: next.map(|row| cursor::write(&row.place(), asked.page + 1)),
         };
         let data = page.items.into_iter().map(view).collect();
         Self { pagination: Some(pagination), ..Self::ok(data) }
@@ -83,7 +91,7 @@ impl<T: Serialize> Responder for Success<T> {
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
         let extensions = request.extensions();
         let name = extensions.get::<RequestName>().map_or("", |name| name.0.as_str());
-        let meta = Meta { request_id: name, pagination: self.pagination };
+        let meta = Meta { request_id: name, pagination: self.pagination.as_ref() };
         HttpResponse::build(self.status).json(Envelope { success: true, data: &self.data, meta })
     }
 }

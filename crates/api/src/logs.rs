@@ -16,6 +16,7 @@ use crate::caller::{Reader, Writer};
 use crate::envelope::Success;
 use crate::error::ApiError;
 use crate::query::Query;
+use crate::sent::RequestView;
 use crate::view::{LogDetailView, LogView};
 use crate::webhooks::webhook_id;
 
@@ -31,21 +32,26 @@ pub(crate) async fn list(
 ) -> Result<Success<Vec<LogView>>, ApiError> {
     let id = webhook_id(&path)?;
     let mut query = Query::of(&request)?;
-    let (page, filter) = (query.page(), query.deliveries());
+    let (page, after) = query.page();
+    let filter = query.deliveries(after);
     query.finish()?;
     let found = api.store.deliveries(&caller.user, id, &filter, page).await?;
     Ok(Success::page(found, page, LogView::from))
 }
 
-/// One delivery with its body and its attempts.
+/// One delivery with its request and its attempts.
 pub(crate) async fn get(
     api: Data<Api>,
     caller: Reader,
     path: Path<(String, String)>,
 ) -> Result<Success<LogDetailView>, ApiError> {
     let (webhook, log) = ids(&path)?;
-    let found = api.store.delivery(&caller.user, webhook, log).await?;
-    Ok(Success::ok(found.into()))
+    let (row, event, attempts) = api.store.delivery(&caller.user, webhook, log).await?;
+    let webhook = api.store.find_webhook(webhook).await?.ok_or(ApiError::NotFound)?;
+    let event = Event::from_payload(caller.user, event.payload).map_err(ApiError::internal)?;
+    let request = RequestView::of(&webhook, &event, log, attempts.last());
+    let request = request.map_err(ApiError::internal)?;
+    Ok(Success::ok(LogDetailView::new(row, request, attempts)))
 }
 
 /// A delivery that will be made.

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use actix_web::HttpRequest;
-use domain::{DeliveryStatus, EventType, UserId};
-use store::{DeliveryFilter, PageRequest, WebhookFilter};
+use domain::{DeliveryStatus, EventType, UserId, WebhookId};
+use store::{DeliveryFilter, DeliveryPlace, PageRequest, WebhookFilter};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::cursor::{self, Place};
 use crate::error::{ApiError, FieldError};
 
-/// Deepest page: beyond, filters find things faster than turning pages.
-const LAST_PAGE: u64 = 1_000_000;
+/// Deepest page by number, which costs the more the deeper it is. Cursors go on from there.
+pub(crate) const LAST_PAGE: u64 = 1_000;
 
 /// The parameters of a query string, taken one by one.
 pub(crate) struct Query {
@@ -71,18 +72,32 @@ impl Query {
         read
     }
 
-    /// `page` and `limit`.
-    pub(crate) fn page(&mut self) -> PageRequest {
+    /// `limit`, and `cursor` or `page`: where the list goes on, if it does not begin. A cursor
+    /// knows the number of its page.
+    pub(crate) fn page<P: Place>(&mut self) -> (PageRequest, Option<P>) {
+        let asked = self.numbers();
+        let expected = "must be a `next_cursor` of this list";
+        match self.take("cursor", cursor::read, expected) {
+            None => (asked, None),
+            Some((place, page)) => (PageRequest { page, ..asked }, Some(place)),
+        }
+    }
+
+    fn numbers(&mut self) -> PageRequest {
         let number = |most: u64| {
             move |text: &str| text.parse().ok().filter(|number| (1..=most).contains(number))
         };
-        let page = self.take("page", number(LAST_PAGE), "must be a number from 1 to 1,000,000");
+        let page = self.take(
+            "page",
+            number(LAST_PAGE),
+            "must be a number from 1 to 1,000; `cursor` goes further",
+        );
         let limit = self.take("limit", number(100), "must be a number from 1 to 100");
         PageRequest { page: page.unwrap_or(1), limit: limit.unwrap_or(20) }
     }
 
-    /// `search`, `active` and `event`.
-    pub(crate) fn webhooks(&mut self) -> WebhookFilter {
+    /// `search`, `active` and `event`, of webhooks after one.
+    pub(crate) fn webhooks(&mut self, after: Option<WebhookId>) -> WebhookFilter {
         let search = |text: &str| {
             let plain = !text.contains('\0') && text.chars().count() <= 200;
             plain.then(|| text.to_owned())
@@ -91,11 +106,12 @@ impl Query {
             search: self.take("search", search, "must be a text of at most 200 characters"),
             active: self.take("active", |text| text.parse().ok(), "must be true or false"),
             event: self.event(),
+            after,
         }
     }
 
-    /// `status`, `event`, `since` and `until`.
-    pub(crate) fn deliveries(&mut self) -> DeliveryFilter {
+    /// `status`, `event`, `since` and `until`, of deliveries after one.
+    pub(crate) fn deliveries(&mut self, after: Option<DeliveryPlace>) -> DeliveryFilter {
         let status = |text: &str| text.parse::<DeliveryStatus>().ok();
         let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
         let expected = "must be a time such as 2026-02-01T15:30:00Z";
@@ -108,6 +124,7 @@ impl Query {
             event: self.event(),
             since: self.take("since", time, expected),
             until: self.take("until", time, expected),
+            after,
         }
     }
 

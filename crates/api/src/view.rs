@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 use domain::{Cause, ProjectId, Webhook, WebhookId};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use store::{AttemptRow, DeliveryRow, EventRow, WebhookStats, WebhookWithStats};
+use store::{AttemptRow, DeliveryRow, WebhookStats, WebhookWithStats};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+use crate::sent::RequestView;
 
 /// A time as the specification writes it: whole seconds, `Z`.
 pub(crate) fn seconds(at: OffsetDateTime) -> String {
@@ -54,11 +56,15 @@ impl Beyond {
 /// What is shown instead of a header's value that nobody should read.
 pub(crate) const MASK: &str = "***";
 
+/// Words in the names of headers that hold credentials.
+const CREDENTIALS: [&str; 8] =
+    ["auth", "cookie", "token", "secret", "key", "password", "credential", "session"];
+
 /// Headers that hold credentials show that they are set, and nothing more.
-fn masked(headers: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+pub(crate) fn masked(headers: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let secret = |name: &str| {
         let name = name.to_ascii_lowercase();
-        ["authorization", "cookie", "token", "secret", "key"].iter().any(|w| name.contains(w))
+        CREDENTIALS.iter().any(|word| name.contains(word))
     };
     let shown = |(name, value): (&String, &String)| {
         let value = if secret(name) { MASK.to_owned() } else { value.clone() };
@@ -215,12 +221,6 @@ pub(crate) struct LogDetailView {
 }
 
 #[derive(Serialize)]
-struct RequestView {
-    /// What was sent, byte for byte.
-    body: String,
-}
-
-#[derive(Serialize)]
 struct AttemptView {
     number: u32,
     started_at: String,
@@ -247,11 +247,11 @@ impl From<AttemptRow> for AttemptView {
     }
 }
 
-impl From<(DeliveryRow, EventRow, Vec<AttemptRow>)> for LogDetailView {
-    fn from((row, event, attempts): (DeliveryRow, EventRow, Vec<AttemptRow>)) -> Self {
+impl LogDetailView {
+    pub(crate) fn new(row: DeliveryRow, request: RequestView, attempts: Vec<AttemptRow>) -> Self {
         Self {
             log: row.into(),
-            request: RequestView { body: String::from_utf8_lossy(&event.payload).into_owned() },
+            request,
             attempts: attempts.into_iter().map(AttemptView::from).collect(),
         }
     }

@@ -8,6 +8,10 @@ use reqwest::redirect::Policy;
 use crate::resolver::GuardedResolver;
 use crate::{DeliveryConfig, DeliveryConfigError, Guard};
 
+/// How every attempt introduces itself.
+pub(crate) const USER_AGENT: &str =
+    concat!("Sentimatrix-Studio-Webhooks/", env!("CARGO_PKG_VERSION"));
+
 /// The client of every attempt.
 ///
 /// # Errors
@@ -21,7 +25,7 @@ pub(crate) fn build(config: &DeliveryConfig, guard: &Guard) -> Result<Client, De
         .no_proxy()
         .referer(false)
         .dns_resolver(Arc::new(GuardedResolver::new(guard.clone())))
-        .user_agent(concat!("Sentimatrix-Studio-Webhooks/", env!("CARGO_PKG_VERSION")))
+        .user_agent(USER_AGENT)
         .connect_timeout(config.connect_timeout)
         .pool_max_idle_per_host(config.idle_per_host)
         .pool_idle_timeout(config.idle_timeout)

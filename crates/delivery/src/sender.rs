@@ -119,6 +119,41 @@ fn compose(
     request
 }
 
+/// The headers of attempt number `attempt` as it was made at `at`, those that HTTP adds too.
+/// They are not kept anywhere: the same code makes them again. Only the `traceparent` of an event
+/// read back is not known.
+#[must_use]
+pub fn headers_sent(
+    endpoint: &Endpoint,
+    event: &Event,
+    delivery: DeliveryId,
+    attempt: u32,
+    at: OffsetDateTime,
+) -> Vec<(String, String)> {
+    let request = compose(endpoint, event, delivery, attempt, at);
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let own = request.headers().iter().map(|(name, value)| (title_case(name), text(value)));
+    let host = endpoint.url.host_str().unwrap_or_default();
+    let host = endpoint.url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
+    let (accepts, agent) = ("*/*".to_owned(), client::USER_AGENT.to_owned());
+    own.chain([
+        ("Accept".to_owned(), accepts),
+        ("User-Agent".to_owned(), agent),
+        ("Host".to_owned(), host),
+        ("Content-Length".to_owned(), event.payload.len().to_string()),
+    ])
+    .collect()
+}
+
+/// As HTTP/1.1 spells it: `X-Sentimatrix-Event`.
+fn title_case(name: &HeaderName) -> String {
+    let part = |part: &str| {
+        let (first, rest) = part.split_at(part.len().min(1));
+        first.to_ascii_uppercase() + rest
+    };
+    name.as_str().split('-').map(part).collect::<Vec<_>>().join("-")
+}
+
 fn sign(headers: &mut HeaderMap, endpoint: &Endpoint, event: &Event, now: OffsetDateTime) {
     let at = now.unix_timestamp();
     let body = &event.payload;

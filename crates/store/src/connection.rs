@@ -35,7 +35,8 @@ impl Store {
         let (writer, reader) = if let Some(path) = url.strip_prefix("sqlite:") {
             sqlite(path.strip_prefix("//").unwrap_or(path), database.max_connections).await?
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            let both = connect(postgres(database)).await?;
+            // Not the error: it repeats the URL, and with it the password.
+            let both = connect(postgres(database)).await.map_err(|_| wrong_url(EXPECTED))?;
             (both.clone(), both)
         } else {
             return Err(wrong_url(EXPECTED));

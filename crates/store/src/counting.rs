@@ -8,6 +8,19 @@ use crate::{PageRequest, StoreError};
 /// Rows of a page, at most.
 const LARGEST_PAGE: u64 = 100;
 
+/// Rows of a list are counted up to here.
+const COUNTED: u64 = 10_000;
+
+/// How many rows a list has, as far as they are counted, and whether there are more.
+pub(crate) async fn total<E: EntityTrait>(
+    connection: &impl ConnectionTrait,
+    list: Select<E>,
+) -> Result<(u64, bool), StoreError> {
+    // One more than counts, to see that there are more.
+    let counted = count_up_to(connection, list, COUNTED + 1).await?;
+    Ok((Ord::min(counted, COUNTED), counted > COUNTED))
+}
+
 /// How many rows `select` finds, counted up to `most`.
 pub(crate) async fn count_up_to<E: EntityTrait>(
     connection: &impl ConnectionTrait,
@@ -30,6 +43,15 @@ impl PageRequest {
     /// Rows of the page.
     pub(crate) fn rows(self) -> u64 {
         self.limit.clamp(1, LARGEST_PAGE)
+    }
+
+    /// The rows of the page out of those found, of which one too many was asked for, and whether
+    /// there was one.
+    pub(crate) fn cut<T>(self, mut found: Vec<T>) -> (Vec<T>, bool) {
+        let rows = usize::try_from(self.rows()).unwrap_or(usize::MAX);
+        let more = found.len() > rows;
+        found.truncate(rows);
+        (found, more)
     }
 
     /// Rows before the page; databases count with signed numbers.

@@ -35,8 +35,9 @@ use sea_orm::DatabaseConnection;
 pub use config::{DatabaseConfig, SecretsConfig};
 pub use error::StoreError;
 pub use model::{
-    AttemptRow, DeliveryFilter, DeliveryProgress, DeliveryRow, EventRow, NewWebhook, Outcome,
-    Overdue, Page, PageRequest, WebhookChange, WebhookFilter, WebhookStats, WebhookWithStats,
+    AttemptRow, DeliveryFilter, DeliveryPlace, DeliveryProgress, DeliveryRow, EventRow, NewWebhook,
+    Outcome, Overdue, Page, PageRequest, WebhookChange, WebhookFilter, WebhookStats,
+    WebhookWithStats,
 };
 
 /// Everything that is kept. Cloning shares the connections.

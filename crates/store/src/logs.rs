@@ -2,20 +2,19 @@
 
 use bytes::Bytes;
 use domain::{Cause, DeliveryId, DeliveryStatus, EventId, UserId, WebhookId};
+use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{
     ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 use uuid::Uuid;
 
-use crate::counting::count_up_to;
+use crate::counting::total;
 use crate::entity::{attempt, delivery, event, webhook};
 use crate::instant::{from_micros, to_micros};
 use crate::{
-    AttemptRow, DeliveryFilter, DeliveryRow, EventRow, Page, PageRequest, Store, StoreError,
+    AttemptRow, DeliveryFilter, DeliveryPlace, DeliveryRow, EventRow, Page, PageRequest, Store,
+    StoreError,
 };
-
-/// Rows are counted up to here.
-const COUNTED: u64 = 10_000;
 
 /// Deliveries shown with their event, at most.
 const SHOWN: u64 = 1_000;
@@ -34,17 +33,22 @@ impl Store {
     ) -> Result<Page<DeliveryRow>, StoreError> {
         self.check_owner(user, id).await?;
         let found = filtered(id, filter);
-        // One more than counts, to see that there are more.
-        let counted = count_up_to(&self.reader, found.clone(), COUNTED + 1).await?;
-        let rows = found
-            .order_by_desc(delivery::Column::TriggeredAt)
-            .order_by_desc(delivery::Column::Id)
-            .offset(page.offset())
-            .limit(page.rows())
-            .all(&self.reader)
-            .await?;
+        let (total, total_capped) = total(&self.reader, found.clone()).await?;
+        let found = match (filter.after, page.offset()) {
+            (None, 0) => found,
+            (None, before) => {
+                // Rows to skip are read from the index alone.
+                let page = newest_first(found).offset(before).limit(page.rows() + 1);
+                let ids = page.select_only().column(delivery::Column::Id);
+                let ids: Vec<Uuid> = ids.into_tuple().all(&self.reader).await?;
+                delivery::Entity::find().filter(delivery::Column::Id.is_in(ids))
+            }
+            (Some(last), _) => found.filter(follows(last)),
+        };
+        let rows = newest_first(found).limit(page.rows() + 1).all(&self.reader).await?;
+        let (rows, more) = page.cut(rows);
         let items = self.with_events(rows).await?;
-        Ok(Page { items, total: Ord::min(counted, COUNTED), total_capped: counted > COUNTED })
+        Ok(Page { items, total, total_capped, more })
     }
 
     /// One delivery of the user's webhook, with its event and its attempts, the first first.
@@ -165,6 +169,17 @@ impl Store {
             .map(|(id, row)| delivery_of(row, id))
             .collect()
     }
+}
+
+fn newest_first(found: Select<delivery::Entity>) -> Select<delivery::Entity> {
+    found.order_by_desc(delivery::Column::TriggeredAt).order_by_desc(delivery::Column::Id)
+}
+
+/// In one comparison of both columns, which the index `deliveries_by_webhook` answers.
+fn follows(last: DeliveryPlace) -> SimpleExpr {
+    let columns = [delivery::Column::TriggeredAt, delivery::Column::Id].map(Expr::col);
+    let values = [Expr::value(last.micros), Expr::value(last.id.as_uuid())];
+    Expr::tuple(columns).lt(Expr::tuple(values))
 }
 
 fn filtered(id: WebhookId, filter: &DeliveryFilter) -> Select<delivery::Entity> {

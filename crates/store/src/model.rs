@@ -9,6 +9,8 @@ use domain::{
 };
 use time::OffsetDateTime;
 
+use crate::instant::to_micros;
+
 /// A webhook to create. Its id and times are made by the store.
 #[derive(Clone, Debug)]
 pub struct NewWebhook {
@@ -93,6 +95,8 @@ pub struct WebhookFilter {
     pub active: Option<bool>,
     /// Only those that receive this type (families and `*` count).
     pub event: Option<EventType>,
+    /// Only what follows this one in the list; the total counts all, and the page is the first.
+    pub after: Option<WebhookId>,
 }
 
 /// Which part of a list; newest first.
@@ -113,6 +117,8 @@ pub struct Page<T> {
     pub total: u64,
     /// Whether there are more rows than were counted.
     pub total_capped: bool,
+    /// Whether rows follow these.
+    pub more: bool,
 }
 
 /// Which deliveries of a webhook to list.
@@ -126,6 +132,25 @@ pub struct DeliveryFilter {
     pub since: Option<OffsetDateTime>,
     /// Triggered before.
     pub until: Option<OffsetDateTime>,
+    /// Only what follows this one in the list; the total counts all, and the page is the first.
+    pub after: Option<DeliveryPlace>,
+}
+
+/// Where a delivery stands in a list: the newest first, and of those at one time the greater id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeliveryPlace {
+    /// When it was triggered, microseconds since 1970.
+    pub micros: i64,
+    /// Its id.
+    pub id: DeliveryId,
+}
+
+impl DeliveryPlace {
+    /// The place of `row`.
+    #[must_use]
+    pub fn of(row: &DeliveryRow) -> Self {
+        Self { micros: to_micros(row.triggered_at), id: row.id }
+    }
 }
 
 /// A delivery, as the API's logs show it.

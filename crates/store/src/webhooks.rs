@@ -9,6 +9,7 @@ use sea_orm::{
 };
 use time::OffsetDateTime;
 
+use crate::counting::total;
 use crate::entity::{delivery, webhook, webhook_day};
 use crate::error::is_conflict;
 use crate::instant::{now, to_micros};
@@ -56,16 +57,20 @@ impl Store {
     ) -> Result<Page<WebhookWithStats>, StoreError> {
         // NUL is in no stored text, and PostgreSQL refuses to look for it.
         if filter.search.as_ref().is_some_and(|search| search.contains('\0')) {
-            return Ok(Page { items: Vec::new(), total: 0, total_capped: false });
+            return Ok(Page { items: Vec::new(), total: 0, total_capped: false, more: false });
         }
         let found = webhook::Entity::find().filter(owner(user)).filter(condition(filter));
-        let total = found.clone().count(&self.reader).await?;
+        let (total, total_capped) = total(&self.reader, found.clone()).await?;
+        let found = match filter.after {
+            None => found.offset(page.offset()),
+            Some(last) => found.filter(webhook::Column::Id.lt(last.as_uuid())),
+        };
         let rows = found
             .order_by_desc(webhook::Column::Id)
-            .offset(page.offset())
-            .limit(page.rows())
+            .limit(page.rows() + 1)
             .all(&self.reader)
             .await?;
+        let (rows, more) = page.cut(rows);
         let statistics = self.statistics(rows.iter().map(|row| row.id).collect()).await?;
         let items = rows
             .into_iter()
@@ -74,7 +79,7 @@ impl Store {
                 Ok(WebhookWithStats { webhook: webhook_of(&self.keyring, row)?, stats })
             })
             .collect::<Result<_, StoreError>>()?;
-        Ok(Page { items, total, total_capped: false })
+        Ok(Page { items, total, total_capped, more })
     }
 
     /// One webhook of the user.

@@ -18,7 +18,8 @@ pub(crate) async fn list(
     request: HttpRequest,
 ) -> Result<Success<Vec<WebhookView>>, ApiError> {
     let mut query = Query::of(&request)?;
-    let (page, filter) = (query.page(), query.webhooks());
+    let (page, after) = query.page();
+    let filter = query.webhooks(after);
     query.finish()?;
     let found = api.store.list_webhooks(&caller.user, &filter, page).await?;
     Ok(Success::page(found, page, WebhookView::from))

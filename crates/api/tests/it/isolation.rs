@@ -61,12 +61,31 @@ async fn what_is_no_id_is_unknown() {
     let id = user.webhook("https://example.com/").await;
     let upper = id.to_uppercase();
     let long = "x".repeat(8_000);
-    for wrong in ["1", "wh_", "log_1", "%00", "..%2f", "%27%20OR%201=1--", &upper, &long] {
-        assert_eq!(
-            user.get(&format!("/v1/webhooks/{wrong}")).await.expect(404).code(),
-            "NOT_FOUND"
-        );
-        let path = format!("/v1/webhooks/{id}/logs/{wrong}");
-        assert_eq!(user.get(&path).await.expect(404).code(), "NOT_FOUND", "{wrong}");
+    let deleted = user.webhook("https://example.com/").await;
+    user.delete(&format!("/v1/webhooks/{deleted}")).await.expect(204);
+    let log = format!("log_{}", "0".repeat(32));
+    let before = user.get("/v1/webhooks").await.data();
+    let unknown = body(&user.get(&format!("/v1/webhooks/wh_{}", "0".repeat(32))).await.expect(404));
+    let strange =
+        ["1", "wh_", "log_1", "%00", "..%2f", "%2e%2e", "%27%20OR%201=1--", "%F0%9F%A6%80"];
+    let change = || Some(json!({ "name": "other" }).to_string());
+    for wrong in strange.into_iter().chain([upper.as_str(), &long, &deleted, &log]) {
+        for (method, path, sent) in [
+            (Method::GET, format!("/v1/webhooks/{wrong}"), None),
+            (Method::PUT, format!("/v1/webhooks/{wrong}"), change()),
+            (Method::PATCH, format!("/v1/webhooks/{wrong}"), change()),
+            (Method::DELETE, format!("/v1/webhooks/{wrong}"), None),
+            (Method::POST, format!("/v1/webhooks/{wrong}/test"), None),
+            (Method::POST, format!("/v1/webhooks/{wrong}/rotate-secret"), None),
+            (Method::GET, format!("/v1/webhooks/{wrong}/logs"), None),
+            (Method::GET, format!("/v1/webhooks/{wrong}/logs/{log}"), None),
+            (Method::GET, format!("/v1/webhooks/{id}/logs/{wrong}"), None),
+            (Method::POST, format!("/v1/webhooks/{id}/logs/{wrong}/redeliver"), None),
+            (Method::GET, format!("/v1/events/{wrong}"), None),
+        ] {
+            let answer = user.send(method.clone(), &path, sent).await.expect(404);
+            assert_eq!(body(&answer), unknown, "{method} {path}");
+        }
     }
+    assert_eq!(user.get("/v1/webhooks").await.data(), before, "nothing changed");
 }

@@ -121,7 +121,37 @@ async fn logs_are_filtered_and_paged() {
     assert_eq!(count("limit=2&page=2").await, 1);
     assert_eq!(count("since=2020-01-01T00:00:00Z").await, 3);
     assert_eq!(count("until=2020-01-01T00:00:00%2B02:00").await, 0);
-    assert_eq!(count("page=1000000&limit=100").await, 0);
+    assert_eq!(count("page=1000&limit=100").await, 0);
+}
+
+#[tokio::test]
+async fn a_log_is_read_to_its_end_by_cursors_while_deliveries_go_on() {
+    let studio = Studio::start().await;
+    let user = studio.user("usr_1");
+    let id = user.webhook("https://example.com/").await;
+    let old: Vec<_> = (1..=5).map(|n| outcome(&id, &format!("evt_{n}"), 1, 200, true)).collect();
+    record(&studio, &old).await;
+    let mut seen = Vec::new();
+    let mut query = "limit=2".to_owned();
+    for page in 1_u64..=3 {
+        let answer = user.get(&format!("/v1/webhooks/{id}/logs?{query}")).await.expect(200);
+        let found = answer.data();
+        let found = found.as_array().unwrap();
+        seen.extend(found.iter().map(|log| log["event_id"].as_str().unwrap().to_owned()));
+        let pagination = &answer.json()["meta"]["pagination"];
+        let expected = json!({
+            "page": page, "limit": 2, "total": 4 + page, "total_pages": (4 + page).div_ceil(2),
+            "has_next": page < 3, "has_prev": page > 1, "total_capped": false,
+            "next_cursor": pagination["next_cursor"],
+        });
+        assert_eq!(*pagination, expected);
+        match pagination["next_cursor"].as_str() {
+            Some(cursor) => query = format!("limit=2&cursor={cursor}"),
+            None => assert_eq!(page, 3),
+        }
+        record(&studio, &[outcome(&id, &format!("evt_new_{page}"), 1, 200, true)]).await;
+    }
+    assert_eq!(seen, ["evt_5", "evt_4", "evt_3", "evt_2", "evt_1"]);
 }
 
 #[tokio::test]
@@ -197,12 +227,23 @@ async fn wrong_parameters_are_named() {
         ("page=1.5", "page"),
         ("page=abc", "page"),
         ("page=", "page"),
+        ("page=1001", "page"),
+        ("page=1000000", "page"),
         ("page=1000000000", "page"),
         ("page=9223372036854775808", "page"),
         ("page=1&page=2", "page"),
         ("limit=0", "limit"),
         ("limit=101", "limit"),
         ("limit=-1", "limit"),
+        ("limit=1.5", "limit"),
+        ("limit=", "limit"),
+        ("limit=5&limit=5", "limit"),
+        ("cursor=", "cursor"),
+        ("cursor=2", "cursor"),
+        ("cursor=dAAAA", "cursor"),
+        ("cursor=%00", "cursor"),
+        // Of a list of webhooks.
+        ("cursor=wAAAAAAAAAAAAAAAAAAAAAAAA", "cursor"),
         ("status=done", "status"),
         ("event=scrape.*", "event"),
         ("since=yesterday", "since"),

@@ -41,7 +41,19 @@ impl Studio {
         Self::start_with(ApiConfig { rate_limit: 0, ..ApiConfig::default() }).await
     }
 
+    /// With the rules of production: nothing on this machine can be delivered to.
+    pub(crate) async fn start_guarded() -> Self {
+        let config = ApiConfig { rate_limit: 0, ..ApiConfig::default() };
+        Self::start_delivering(config, DeliveryConfig::default()).await
+    }
+
     pub(crate) async fn start_with(config: ApiConfig) -> Self {
+        let loopback =
+            DeliveryConfig { allow_networks: vec!["127.0.0.0/8".into()], ..Default::default() };
+        Self::start_delivering(config, loopback).await
+    }
+
+    async fn start_delivering(config: ApiConfig, delivery: DeliveryConfig) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name).display().to_string();
@@ -53,14 +65,12 @@ impl Studio {
         let queues =
             BrokerConfig { url: format!("embedded://{}", file("queues.db")), ..Default::default() };
         let broker = broker::open(&queues).await.unwrap();
-        let loopback =
-            DeliveryConfig { allow_networks: vec!["127.0.0.0/8".into()], ..Default::default() };
         let auth = AuthConfig { jwt_secret: secret(), ..AuthConfig::default() };
         let api = Api::new(
             config,
             store.clone(),
             broker.clone(),
-            Sender::new(&loopback).unwrap(),
+            Sender::new(&delivery).unwrap(),
             Verifier::new(&auth).unwrap(),
         );
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

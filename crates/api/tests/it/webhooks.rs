@@ -65,7 +65,7 @@ async fn a_list_masks_secrets_and_shows_how_webhooks_are_doing() {
     let pagination = &answer.json()["meta"]["pagination"];
     let expected = json!({
         "page": 1, "limit": 20, "total": 1, "total_pages": 1,
-        "has_next": false, "has_prev": false, "total_capped": false,
+        "has_next": false, "has_prev": false, "total_capped": false, "next_cursor": null,
     });
     assert_eq!(*pagination, expected);
 }
@@ -94,6 +94,15 @@ async fn lists_are_paged_and_filtered() {
     assert_eq!(page["meta"]["pagination"]["has_next"], true);
     assert_eq!(page["meta"]["pagination"]["has_prev"], true);
     assert_eq!(page["meta"]["pagination"]["total_pages"], 3);
+    let cursor = page["meta"]["pagination"]["next_cursor"].as_str().unwrap();
+    let body = json!({ "name": "four", "url": URL, "events": ["*"] });
+    user.post("/v1/webhooks", body).await.expect(201);
+    assert_eq!(names(&format!("cursor={cursor}")).await, ["one"], "what came moves nothing");
+    assert_eq!(names(&format!("cursor={cursor}&page=7&search=two")).await, Vec::<String>::new());
+    for wrong in ["", "x", "d", &cursor[1..], &format!("{cursor}A"), &cursor.replace('w', "d")] {
+        let answer = user.get(&format!("/v1/webhooks?cursor={wrong}")).await.expect(422);
+        assert_eq!(answer.fields(), ["cursor"], "{wrong}");
+    }
 }
 
 #[tokio::test]
@@ -234,7 +243,7 @@ async fn every_change_is_announced() {
 }
 
 #[tokio::test]
-async fn the_catalogue_lists_every_type_with_an_example() {
+async fn the_catalogue_lists_every_type_with_an_example_and_a_schema() {
     let studio = Studio::start().await;
     let answer = studio.user("usr_1").get("/v1/webhooks/events").await.expect(200);
     let list = answer.data().as_array().unwrap().clone();
@@ -242,5 +251,7 @@ async fn the_catalogue_lists_every_type_with_an_example() {
     assert_eq!(list[2]["event"], "scrape.completed");
     assert_eq!(list[2]["description"], "Scraping job completed");
     assert_eq!(list[2]["example"]["results_count"], 150);
+    assert_eq!(list[2]["schema"]["required"], json!(["project_id", "job_id"]));
+    assert_eq!(list[2]["schema"]["properties"]["results_count"]["type"], "integer");
     assert!(answer.text.contains("-0.20"), "numbers stay as they are written");
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use domain::{Cause, DeliveryId, DeliveryStatus, EventType};
-use store::{DeliveryFilter, Outcome, PageRequest, StoreError};
+use store::{DeliveryFilter, DeliveryPlace, Outcome, PageRequest, StoreError};
 
 use crate::samples::{FIRST_PAGE, attempted, event, now, planned, user, webhook};
 
@@ -85,6 +85,54 @@ on_both_databases! {
         // More than one statement cancels.
         database.store.delete_webhook(&hook.user, hook.id).await.unwrap();
         assert_eq!(database.store.count_overdue(now()).await.unwrap(), 0);
+    }
+
+    async fn a_list_gone_on_with_after_a_delivery_shows_each_once_whatever_comes_meanwhile(database) {
+        let store = &database.store;
+        let hook = webhook(store, "u").await;
+        let start = now() - Duration::from_secs(1_000);
+        let made = |name: String, seconds: u64, status| {
+            let mut outcome = attempted(&hook, &event("u", &name, "{}"), 1, status);
+            outcome.report.as_mut().unwrap().started_at = start + Duration::from_secs(seconds);
+            outcome
+        };
+        // Three at a time at the same moment: only the id tells them apart.
+        let old: Vec<_> = (0..30)
+            .map(|n| made(format!("e{n}"), n / 3, if n % 2 == 0 { Success } else { Failed }))
+            .collect();
+        store.record(&old).await.unwrap();
+        for (status, expected) in [(None, 30), (Some(Success), 15), (Some(Failed), 15)] {
+            let mut seen = Vec::new();
+            let mut after = None;
+            loop {
+                let filter = DeliveryFilter { status, after, ..DeliveryFilter::default() };
+                // Gone on with, it is the place that counts.
+                let page = if after.is_some() { 9 } else { 1 };
+                let asked = PageRequest { page, limit: 4 };
+                let page = store.deliveries(&hook.user, hook.id, &filter, asked).await.unwrap();
+                assert!(page.total >= expected, "all are counted");
+                after = page.items.last().map(DeliveryPlace::of);
+                seen.extend(page.items.iter().map(|row| (row.triggered_at, row.id.as_uuid())));
+                if !page.more {
+                    break;
+                }
+                if status.is_none() {
+                    let new = made(format!("new{}", seen.len()), 500 + seen.len() as u64, Success);
+                    store.record(&[new]).await.unwrap();
+                }
+            }
+            let first = DeliveryFilter { status, ..DeliveryFilter::default() };
+            let whole = store.deliveries(&hook.user, hook.id, &first, FIRST_PAGE).await.unwrap();
+            let whole: Vec<_> = whole
+                .items
+                .iter()
+                .filter(|row| row.triggered_at < start + Duration::from_secs(400))
+                .map(|row| (row.triggered_at, row.id.as_uuid()))
+                .collect();
+            assert_eq!(whole.len() as u64, expected);
+            seen.retain(|(at, _)| *at < start + Duration::from_secs(400));
+            assert_eq!(seen, whole, "each once, in order");
+        }
     }
 
     async fn a_delivery_is_found_only_by_its_user_and_webhook(database) {

@@ -70,6 +70,33 @@ on_both_databases! {
         }
     }
 
+    async fn a_change_that_races_with_a_deletion_is_before_it_or_finds_nothing(database) {
+        for round in 0..10 {
+            let made = webhook(&database.store, "u").await;
+            let racing = |name: Option<String>| {
+                let store = database.store.clone();
+                tokio::spawn(async move {
+                    match name {
+                        None => store.delete_webhook(&user("u"), made.id).await,
+                        name => {
+                            let change = WebhookChange { name, ..WebhookChange::default() };
+                            store.update_webhook(&user("u"), made.id, change).await.map(drop)
+                        }
+                    }
+                })
+            };
+            let changing = racing(Some(format!("round {round}")));
+            let (first, second) = (racing(None), racing(None));
+            let fine = |r: &Result<(), StoreError>| matches!(r, Ok(()) | Err(StoreError::NotFound));
+            let changed = changing.await.unwrap();
+            assert!(fine(&changed), "{changed:?}");
+            let deleted = [first.await.unwrap(), second.await.unwrap()];
+            assert!(deleted.iter().all(fine), "{deleted:?}");
+            assert_eq!(deleted.iter().filter(|r| r.is_ok()).count(), 1, "{deleted:?}");
+            assert!(database.store.find_webhook(made.id).await.unwrap().is_none());
+        }
+    }
+
     async fn the_last_place_under_the_limit_is_given_once(database) {
         let stores = [database.store.clone(), database.opened_with(&[("k1", 1)]).await];
         for owner in ["u1", "u2", "u3", "u4", "u5"] {

@@ -9,6 +9,7 @@ mod matching;
 mod operations;
 mod rejected;
 mod retries;
+mod secrets;
 mod strangers;
 mod support;
 mod topology;

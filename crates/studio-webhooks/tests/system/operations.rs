@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::endpoint::Endpoint;
+use crate::support::events::Published;
 use crate::support::on_both;
 use crate::support::studio::{Backend, Studio};
 
@@ -156,7 +157,50 @@ async fn everything_wrong_is_named_at_once(backend: Backend) {
     );
 }
 
+async fn one_log_shows_the_request_as_the_endpoint_received_it(backend: Backend) {
+    let studio = Studio::start(backend).await;
+    let endpoint = Endpoint::answering([500, 200]).await;
+    let fields = json!({ "headers": { "Authorization": "Bearer abc", "x-own": "value" } });
+    let webhook = studio.webhook("usr_1", &endpoint.url(), fields).await;
+    let event = Published::new("usr_1", "scrape.failed", r#"{"n": 1.0, "e":"\u00e9"}"#);
+    studio.publish(&event).await;
+    let log = studio.wait_for_log(&webhook, "success").await;
+    let path = format!("/v1/webhooks/{}", webhook.id);
+    let token = studio.token("usr_1", "user");
+    let detail = format!("{path}/logs/{}", log["id"].as_str().unwrap());
+    let (_, shown) = studio.call("GET", &detail, &token, None).await;
+    let request = &shown["data"]["request"];
+    assert_eq!((&request["method"], &request["complete"]), (&json!("POST"), &json!(true)));
+    assert_eq!(request["url"], endpoint.url());
+    assert_eq!(request["body"], event.payload());
+    let headers = request["headers"].as_object().unwrap();
+    let names = headers.iter().map(|(name, value)| (name.to_lowercase(), value.clone()));
+    let mut expected: std::collections::BTreeMap<String, Value> =
+        endpoint.requests()[1].headers.clone().into_iter().map(|(k, v)| (k, v.into())).collect();
+    expected.insert("authorization".into(), "***".into());
+    assert_eq!(names.collect::<std::collections::BTreeMap<_, _>>(), expected);
+    assert!(headers.contains_key("X-Sentimatrix-Signature"), "spelled as sent");
+    let attempts = shown["data"]["attempts"].as_array().unwrap();
+    assert_eq!(
+        (&attempts[0]["status_code"], &attempts[1]["status_code"]),
+        (&json!(500), &json!(200))
+    );
+    assert_eq!(attempts[0]["error"], "Internal Server Error");
+    assert_eq!(attempts[1]["response_body"], "OK");
+    assert!(attempts[1]["address"].as_str().unwrap().starts_with("127.0.0.1:"));
+
+    // What the webhook's owner has changed since is not what was sent.
+    let change = json!({ "headers": { "x-own": "other" } });
+    assert_eq!(studio.call("PATCH", &path, &token, Some(&change)).await.0, 200);
+    let (_, shown) = studio.call("GET", &detail, &token, None).await;
+    let request = &shown["data"]["request"];
+    assert_eq!((&request["complete"], &request["url"]), (&json!(false), &json!(null)));
+    assert!(request["headers"].get("X-Own").is_none() && request["headers"].get("Host").is_none());
+    assert_eq!(request["headers"]["X-Sentimatrix-Attempt"], "2");
+}
+
 on_both!(
+    one_log_shows_the_request_as_the_endpoint_received_it,
     every_operation_answers_as_specified,
     another_users_webhook_does_not_exist,
     tokens_and_roles_are_respected,

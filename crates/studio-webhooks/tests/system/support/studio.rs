@@ -56,21 +56,26 @@ impl Studio {
     /// Starts everything with these settings beside the usual ones.
     pub(crate) async fn with(backend: Backend, settings: &[(&str, &str)]) -> Self {
         let mut studio = Self::prepare(backend, settings).await;
+        studio.run(backend).await;
+        studio
+    }
+
+    /// Starts the processes of what was prepared.
+    pub(crate) async fn run(&mut self, backend: Backend) {
         match backend {
             Backend::Embedded => {
-                studio.spawn("all", "all", &[]);
-                studio.gateway.clone_from(&studio.api);
+                self.spawn("all", "all", &[]);
+                self.gateway.clone_from(&self.api);
             }
             Backend::Servers => {
-                studio.migrate();
-                studio.spawn("api", "api", &[]);
-                studio.spawn("dispatcher", "dispatcher", &[]);
-                studio.spawn("gateway", "gateway", &[]);
-                studio.wait_ready(&studio.gateway).await;
+                self.migrate();
+                self.spawn("api", "api", &[]);
+                self.spawn("dispatcher", "dispatcher", &[]);
+                self.spawn("gateway", "gateway", &[]);
+                self.wait_ready(&self.gateway).await;
             }
         }
-        studio.wait_ready(&studio.api).await;
-        studio
+        self.wait_ready(&self.api).await;
     }
 
     /// Everything but the processes.
@@ -121,6 +126,18 @@ impl Studio {
         }
     }
 
+    /// The value of the setting `name`.
+    pub(crate) fn setting(&self, name: &str) -> &str {
+        let found = self.environment.iter().rev().find(|(known, _)| known == name);
+        &found.expect("a setting that tests set").1
+    }
+
+    /// Gives the setting `name` another value.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        self.forget_setting(name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Leaves `name` to its default.
     pub(crate) fn forget_setting(&mut self, name: &str) {
         self.environment.retain(|(known, _)| known != name);
@@ -150,7 +167,7 @@ impl Studio {
             .command(&[command])
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
             .unwrap();
