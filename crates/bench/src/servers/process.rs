@@ -25,6 +25,9 @@ tree() {
 }
 "$@" </dev/null &
 server=$!
+# Only now, for the server would inherit it: our end closes the pipe a moment before the kernel
+# sends HUP, which must not hit what looks for the processes.
+trap '' HUP INT TERM
 cat >/dev/null
 kill -KILL $(tree $server) 2>/dev/null
 [ -z "$folder" ] || rm -rf "$folder"

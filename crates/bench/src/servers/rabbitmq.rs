@@ -110,14 +110,27 @@ impl RabbitMq {
     /// # Errors
     /// [`ServerError::NotReady`] after 10 s.
     pub fn wait_until_durable(&self, queue: &str) -> Result<(), ServerError> {
+        self.wait_for_name("quorum", queue)
+    }
+
+    /// The same for streams: their coordinator keeps a directory of its own, made with the first
+    /// of them.
+    ///
+    /// # Errors
+    /// [`ServerError::NotReady`] after 10 s.
+    pub fn wait_until_streams_are_durable(&self) -> Result<(), ServerError> {
+        self.wait_for_name("coordination", "rabbit_stream_coordinator")
+    }
+
+    fn wait_for_name(&self, system: &str, name: &str) -> Result<(), ServerError> {
         let node = node_name(self.ports);
-        let directory = self.folder.join(format!("mnesia/{node}/quorum/{node}/names.dets"));
+        let directory = self.folder.join(format!("mnesia/{node}/{system}/{node}/names.dets"));
         let waited = Duration::from_secs(10);
-        let named = |file: &[u8]| file.windows(queue.len()).any(|part| part == queue.as_bytes());
+        let named = |file: &[u8]| file.windows(name.len()).any(|part| part == name.as_bytes());
         if process::wait_until(waited, || fs::read(&directory).is_ok_and(|file| named(&file))) {
             return Ok(());
         }
-        let output = format!("queue {queue} is not in its directory of quorum queues");
+        let output = format!("{name} is not in {}", directory.display());
         Err(ServerError::NotReady { server: "RabbitMQ", waited, output })
     }
 

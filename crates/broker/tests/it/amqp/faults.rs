@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bench::servers::RabbitMq;
-use broker::{ControlSignal, PublishError, Queue};
+use broker::{ControlSignal, PublishError, Queue, SharedBroker};
 use lapin::options::{QueueDeleteOptions, QueuePurgeOptions};
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
@@ -27,6 +27,19 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
+/// Opens a broker of which nothing is lost by a kill: RabbitMQ itself forgets for good what was
+/// declared a moment before.
+async fn durable(rabbitmq: &RabbitMq) -> SharedBroker {
+    let broker = room_on(rabbitmq).open().await;
+    tokio::task::block_in_place(|| {
+        for queue in ["studio.dispatch", "studio.deliver", "studio.deliver.wait.5s"] {
+            rabbitmq.wait_until_durable(queue).unwrap();
+        }
+        rabbitmq.wait_until_streams_are_durable().unwrap();
+    });
+    broker
+}
+
 fn room_on(rabbitmq: &RabbitMq) -> Room {
     Room { config: config(rabbitmq.url()), folder: tempfile::tempdir().unwrap() }
 }
@@ -34,7 +47,7 @@ fn room_on(rabbitmq: &RabbitMq) -> Room {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_broker_loses_nothing_confirmed_and_everybody_comes_back() {
     let mut rabbitmq = mortal().await;
-    let broker = room_on(&rabbitmq).open().await;
+    let broker = durable(&rabbitmq).await;
     purge(&rabbitmq).await;
     let mut consumer = broker.consume(Queue::Dispatch, 10);
     ready(&broker).await;
@@ -72,7 +85,7 @@ async fn a_killed_broker_loses_nothing_confirmed_and_everybody_comes_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_comes_back_empty_is_furnished_again() {
     let mut rabbitmq = mortal().await;
-    let broker = room_on(&rabbitmq).open().await;
+    let broker = durable(&rabbitmq).await;
     purge(&rabbitmq).await;
     let mut consumers = [broker.consume(Queue::Dispatch, 10), broker.consume(Queue::Deliver, 10)];
     let mut control = broker.control();
