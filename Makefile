@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 BIN := target/release/studio-webhooks
 
-.PHONY: help run test test-tools lint bench clean-tests
+.PHONY: help run test test-tools lint bench chaos clean-tests
 
 help: ## Print this list
 	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  make %-12s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
@@ -29,5 +29,9 @@ bench: test-tools ## Measure deliveries and latency beside the bare limit; print
 	cargo build --release --bins
 	target/release/bench run --runs 3
 
+chaos: test-tools ## Kill and freeze everything at random for two minutes under load; SEED=N repeats a run's faults
+	cargo build --release --bins
+	target/release/bench chaos $(if $(SEED),--seed $(SEED))
+
 clean-tests: ## Remove what tests and benches left under target/
-	rm -rf target/servers target/bench target/python target/node
+	rm -rf target/servers target/bench target/chaos target/python target/node

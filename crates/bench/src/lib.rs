@@ -5,6 +5,7 @@
 
 pub mod servers;
 
+pub mod dns;
 pub mod event;
 pub mod http;
 pub mod publish;
@@ -25,3 +26,7 @@ pub mod load;
 pub mod product;
 pub mod report;
 pub mod usage;
+
+pub mod chaos;
+pub mod crowd;
+pub mod waiting;

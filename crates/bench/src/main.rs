@@ -1,6 +1,7 @@
 //! `make bench`: deliveries per second, latency, CPU and memory, each beside the limit measured
-//! in the same run.
+//! in the same run. `make chaos`: everything killed and frozen at random, and the ledger at the end.
 
+mod endure;
 mod measure;
 
 use std::path::PathBuf;
@@ -37,6 +38,12 @@ enum Command {
         #[arg(long, value_enum, value_delimiter = ',')]
         only: Vec<measure::Part>,
     },
+    /// Kill and freeze everything at random under load; fails when a promise is broken.
+    Chaos(endure::Chaos),
+    /// Measure what healthy endpoints wait for their events among bad ones.
+    Crowd(endure::Crowd),
+    /// Measure how late retries come when many wait, and what the waiting costs.
+    Waiting(endure::Waiting),
     /// The limit's own process: consume, sign, POST, acknowledge.
     LimitLoop {
         /// The broker.
@@ -64,6 +71,9 @@ async fn main() -> anyhow::Result<()> {
             let beside = std::env::current_exe()?.with_file_name("studio-webhooks");
             measure::run(runs, events, binary.unwrap_or(beside), settings, &only).await
         }
+        Command::Chaos(chaos) => endure::run(chaos).await,
+        Command::Crowd(crowd) => endure::crowd(crowd).await,
+        Command::Waiting(waiting) => endure::waiting(waiting).await,
         Command::LimitLoop { amqp, target } => {
             bench::limit::consume_sign_post_acknowledge(&amqp, &target).await
         }

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use hmac::{Hmac, KeyInit, Mac};
-use serde_json::json;
-use sha2::Sha256;
+use serde_json::{Value, json};
 
 use crate::load::USER;
-use crate::servers::free_ports;
+use crate::servers::{ServerError, Signal, free_ports, send_signal};
+use crate::token::access_token;
 
 const JWT_SECRET: &str = "a secret for measurements, of at least 32 bytes";
 
@@ -32,6 +31,30 @@ impl Running {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// [`ServerError::Io`].
+    pub fn signal(&self, signal: Signal) -> Result<(), ServerError> {
+        send_signal(signal, &[self.pid()])
+    }
+
+    /// Asks it to stop; `false` when it still runs after `deadline` and is killed.
+    ///
+    /// # Errors
+    /// When it cannot be asked or waited for.
+    pub fn stop(mut self, deadline: Duration) -> anyhow::Result<bool> {
+        self.signal(Signal::Term)?;
+        let began = Instant::now();
+        while began.elapsed() < deadline {
+            if self.0.try_wait()?.is_some() {
+                return Ok(true);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(false)
     }
 }
 
@@ -69,6 +92,8 @@ impl Product {
             // One endpoint takes everything here: no one else is held up by it.
             ("STUDIO__DISPATCHER__PER_WEBHOOK", "512".to_owned()),
             ("STUDIO__DELIVERY__IDLE_PER_HOST", "512".to_owned()),
+            ("STUDIO__DISPATCHER__PER_HOST", "512".to_owned()),
+            ("STUDIO__DISPATCHER__PER_USER", "512".to_owned()),
         ];
         let environment = environment.map(|(k, v)| (k.to_owned(), v)).to_vec();
         let client = client()?;
@@ -98,9 +123,24 @@ impl Product {
     /// # Errors
     /// When it cannot be started.
     pub fn start(&self, command: &str) -> anyhow::Result<Running> {
-        let log = std::fs::File::create(self.folder.join(format!("{command}.log")))?;
-        let child =
-            self.command(command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
+        self.start_as(command, command, &[])
+    }
+
+    /// Starts the service `command` with settings of its own; its log is appended to `name.log`.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_as(
+        &self,
+        name: &str,
+        command: &str,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Running> {
+        let log = self.folder.join(format!("{name}.log"));
+        let log = std::fs::File::options().create(true).append(true).open(log)?;
+        let mut process = self.command(command);
+        process.envs(settings.iter().copied());
+        let child = process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn()?;
         Ok(Running(child))
     }
 
@@ -131,14 +171,48 @@ impl Product {
     /// When the API refuses it.
     pub async fn webhook(&self, url: &str) -> anyhow::Result<()> {
         let body = json!({ "name": "bench", "url": url, "events": ["*"] });
-        let request =
-            self.client.post(format!("{}/v1/webhooks", self.api)).bearer_auth(token("user"));
-        let request = request.header("content-type", "application/json").body(body.to_string());
-        let answer = request.send().await?;
-        let status = answer.status();
-        anyhow::ensure!(status == 201, "POST /v1/webhooks: {status} {}", answer.text().await?);
+        self.post(USER, "/v1/webhooks", &body).await?;
         tokio::time::sleep(Duration::from_millis(200)).await;
         Ok(())
+    }
+
+    /// Removes its folder, with the files and logs in it.
+    pub fn remove_files(&self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
+            eprintln!("{} was not removed: {error}", self.folder.display());
+        }
+    }
+
+    /// An access token of `user` with this role, for an hour.
+    #[must_use]
+    pub fn token(&self, user: &str, role: &str) -> String {
+        access_token(JWT_SECRET, user, &[role])
+    }
+
+    /// `GET path` of the API as `user`.
+    ///
+    /// # Errors
+    /// When it does not answer, or not with 2xx.
+    pub async fn get(&self, user: &str, path: &str) -> anyhow::Result<Value> {
+        let request = self.client.get(format!("{}{path}", self.api));
+        self.answer(request.bearer_auth(self.token(user, "user")), path).await
+    }
+
+    /// `POST path` of the API as `user`.
+    ///
+    /// # Errors
+    /// When it does not answer, or not with 2xx.
+    pub async fn post(&self, user: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.client.post(format!("{}{path}", self.api));
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        self.answer(request.bearer_auth(self.token(user, "user")), path).await
+    }
+
+    async fn answer(&self, request: reqwest::RequestBuilder, path: &str) -> anyhow::Result<Value> {
+        let answer = request.timeout(Duration::from_secs(30)).send().await?;
+        let (status, text) = (answer.status(), answer.text().await?);
+        anyhow::ensure!(status.is_success(), "{path}: {status} {text}");
+        Ok(serde_json::from_str(&text)?)
     }
 }
 
@@ -153,22 +227,8 @@ pub fn client() -> anyhow::Result<reqwest::Client> {
     Ok(builder.no_proxy().tcp_nodelay(true).build()?)
 }
 
-/// An access token with this role, for an hour.
+/// An access token of the one who measures, with this role, for an hour.
 #[must_use]
 pub fn token(role: &str) -> String {
-    let now = crate::arrivals::unix_micros() / 1_000_000;
-    let claims = json!({ "sub": USER, "type": "access", "roles": [role], "exp": now + 3_600 });
-    let signed = format!(
-        "{}.{}",
-        base64url(br#"{"alg":"HS256","typ":"JWT"}"#),
-        base64url(claims.to_string().as_bytes())
-    );
-    let mut mac = Hmac::<Sha256>::new_from_slice(JWT_SECRET.as_bytes()).expect("any length");
-    mac.update(signed.as_bytes());
-    format!("{signed}.{}", base64url(&mac.finalize().into_bytes()))
-}
-
-fn base64url(bytes: &[u8]) -> String {
-    use base64::Engine;
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+    access_token(JWT_SECRET, USER, &[role])
 }
