@@ -24,7 +24,7 @@ pub(crate) fn build(config: &DeliveryConfig, guard: &Guard) -> Result<Client, De
         .redirect(Policy::none())
         .no_proxy()
         .referer(false)
-        .dns_resolver(Arc::new(GuardedResolver::new(guard.clone())))
+        .dns_resolver(Arc::new(GuardedResolver::new(config, guard.clone())?))
         .user_agent(USER_AGENT)
         .connect_timeout(config.connect_timeout)
         .pool_max_idle_per_host(config.idle_per_host)

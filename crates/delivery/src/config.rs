@@ -20,6 +20,11 @@ pub struct DeliveryConfig {
     /// Whether endpoints must be https; `false` by default.
     #[serde(deserialize_with = "setting::boolean")]
     pub require_https: bool,
+    /// The DNS servers that are asked for endpoints' names, such as `10.0.0.2:53`, separated by
+    /// commas; the system's (`/etc/resolv.conf`) by default. Answers are kept for their TTL,
+    /// between 1 s and 5 min.
+    #[serde(deserialize_with = "setting::texts")]
+    pub dns_servers: Vec<String>,
     /// The waits before attempts 2, 3, …; `1m,5m,30m,2h` by default. Each has a queue.
     #[serde(deserialize_with = "setting::durations")]
     pub retry_delays: Vec<Duration>,
@@ -47,6 +52,7 @@ impl Default for DeliveryConfig {
             allow_networks: Vec::new(),
             deny_networks: vec!["168.63.129.16/32".into()],
             require_https: false,
+            dns_servers: Vec::new(),
             retry_delays: domain::Schedule::default().delays().to_vec(),
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),

@@ -58,11 +58,11 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
     std::iter::successors(Some(error), |&cause: &&'a (dyn Error + 'static)| cause.source())
 }
 
-/// rustls errors travel inside `io::Error`, whose `source` skips over them.
+/// rustls errors travel inside `io::Error`, and that in another, whose `source` skips over them.
 fn find_tls<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    cause.downcast_ref::<rustls::Error>().or_else(|| {
-        cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
-    })
+    cause
+        .downcast_ref::<rustls::Error>()
+        .or_else(|| find_tls(cause.downcast_ref::<std::io::Error>()?.get_ref()?))
 }
 
 fn tls_reason(error: &rustls::Error) -> String {
