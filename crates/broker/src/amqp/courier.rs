@@ -59,15 +59,17 @@ pub(super) struct Courier {
 }
 
 impl Courier {
-    /// Begins to send on `channel`, which is in confirm mode. `lost` is told when it ends.
+    /// Begins to send on `channel`, which is in confirm mode. `lost` is told when it ends,
+    /// `missing` when a message found no queue.
     pub(super) fn start(
         channel: Channel,
         connection: ConnectionStatus,
         lost: Arc<Notify>,
+        missing: Arc<Notify>,
         runtime: &Handle,
     ) -> (Self, tokio::task::JoinHandle<()>) {
         let (parcels, incoming) = mpsc::channel(WAITING);
-        let ledger = Ledger::new(channel.clone(), connection.clone());
+        let ledger = Ledger::new(channel.clone(), connection.clone(), missing);
         let task = runtime.spawn(async move {
             ledger.run(incoming).await;
             lost.notify_one();
@@ -92,6 +94,7 @@ struct Ledger {
     sent: u64,
     /// The last publication that may have been the returned one, by address.
     returned: HashMap<Address, (u64, String)>,
+    missing: Arc<Notify>,
 }
 
 struct Waiting {
@@ -101,7 +104,7 @@ struct Waiting {
 }
 
 impl Ledger {
-    fn new(channel: Channel, connection: ConnectionStatus) -> Self {
+    fn new(channel: Channel, connection: ConnectionStatus, missing: Arc<Notify>) -> Self {
         Self {
             channel,
             connection,
@@ -110,6 +113,7 @@ impl Ledger {
             bytes: 0,
             sent: 0,
             returned: HashMap::new(),
+            missing,
         }
     }
 
@@ -194,6 +198,7 @@ impl Ledger {
     /// Which of those under way to its address was returned cannot be told: all of them count as
     /// refused, and are published again.
     fn note_returned(&mut self, returned: &BasicReturnMessage) {
+        self.missing.notify_one();
         let Delivery { exchange, routing_key, .. } = &returned.delivery;
         let reason = format!("{} ({routing_key} of {exchange:?})", returned.reply_text);
         let mut known = self.waiting.values().map(|waiting| &waiting.address);

@@ -147,6 +147,17 @@ impl Link {
         tokio::time::timeout(CONNECT, opening).await.map_err(|_| Interrupted::TooSlow)?
     }
 
+    /// Declares everything, after a message found no queue.
+    pub(super) async fn declare_again(&self) {
+        let declaring = tokio::time::timeout(CONNECT, self.connection(true));
+        match declaring.await.map_err(|_| Interrupted::TooSlow) {
+            Ok(Ok(_)) => tracing::warn!("a queue was missing: all of them were declared again"),
+            Ok(Err(error)) | Err(error) => {
+                tracing::warn!("a queue is missing and could not be declared: {error}");
+            }
+        }
+    }
+
     async fn session(self: &Arc<Self>, reader: u64) -> Result<Session, Interrupted> {
         let opening = async {
             let connection = self.connection(true).await?;

@@ -48,6 +48,7 @@ struct Couriers {
     link: Arc<Link>,
     connections: deadpool_lapin::Pool,
     lost: Arc<Notify>,
+    missing: Arc<Notify>,
 }
 
 /// A courier and the connection that belongs to it.
@@ -78,7 +79,8 @@ impl Manager for Couriers {
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         let status = connection.status().clone();
-        let (courier, task) = Courier::start(channel, status, self.lost.clone(), &self.link.handle);
+        let (lost, missing) = (self.lost.clone(), self.missing.clone());
+        let (courier, task) = Courier::start(channel, status, lost, missing, &self.link.handle);
         Ok(Employed { courier, task, connection })
     }
 
@@ -102,8 +104,13 @@ impl Publisher {
             .max_size(size)
             .build()
             .expect("a pool without time-outs needs no runtime");
-        let lost = Arc::new(Notify::new());
-        let manager = Couriers { link: link.clone(), connections, lost: lost.clone() };
+        let (lost, missing) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let manager = Couriers {
+            link: link.clone(),
+            connections,
+            lost: lost.clone(),
+            missing: missing.clone(),
+        };
         // First in, first out: each courier has its turn.
         let couriers = Pool::builder(manager)
             .max_size(size)
@@ -117,7 +124,7 @@ impl Publisher {
             state: watch::Sender::new(State::Connecting),
             connections: Mutex::default(),
         });
-        tokio::spawn(keep_connected(publisher.clone(), lost));
+        tokio::spawn(keep_connected(publisher.clone(), lost, missing));
         publisher
     }
 
@@ -290,7 +297,7 @@ fn error_text(error: &PoolError<NoCourier>) -> String {
 
 /// Connects before the first publish needs it, and again after a loss, for as long as the link
 /// lives.
-async fn keep_connected(publisher: Arc<Publisher>, lost: Arc<Notify>) {
+async fn keep_connected(publisher: Arc<Publisher>, lost: Arc<Notify>, missing: Arc<Notify>) {
     let closing = publisher.link.closing.clone();
     let mut pauses = Pauses::default();
     loop {
@@ -310,6 +317,8 @@ async fn keep_connected(publisher: Arc<Publisher>, lost: Arc<Notify>) {
         tokio::select! {
             () = closing.cancelled() => return,
             () = lost.notified(), if up => pauses = Pauses::default(),
+            // Somebody deleted a queue: without it nothing could be planned any more.
+            () = missing.notified(), if up => publisher.link.declare_again().await,
             () = tokio::time::sleep(pause) => {}
         }
     }
