@@ -10,31 +10,31 @@ use time::OffsetDateTime;
 
 use crate::Context;
 use crate::claims::Part;
+use crate::gate::Busy;
 use crate::recorder::Finished;
 use crate::retries::{self, Verdict};
-use crate::slots::{Gate, Slot};
+use crate::slots::Slot;
 use crate::subscribers::Subscriber;
 
-/// How long the store lets a deferred delivery travel between the broker and us before the
-/// sweep takes it for lost.
-const DEFERRED_AT_MOST: Duration = Duration::from_secs(600);
+/// How long after its wait a deferred delivery may still be on its way to us before the sweep
+/// takes it for lost.
+const DEFERRED_AT_MOST: Duration = Duration::from_secs(60);
 
 /// An attempt to make.
 pub(crate) struct Job {
     pub(crate) task: DeliveryTask,
     pub(crate) subscriber: Arc<Subscriber>,
-    pub(crate) gate: Arc<Gate>,
     pub(crate) slot: Slot,
     pub(crate) part: Part,
 }
 
 /// Makes the attempt and hands its outcome to the recorder.
 pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
-    let Job { task, subscriber, gate, slot, part } = job;
+    let Job { task, subscriber, slot, part } = job;
     let endpoint = &subscriber.endpoint;
-    let report = context.sender.attempt(endpoint, &task.event, task.id, task.attempt).await;
-    context.slots.note(&gate, &report);
-    drop(slot);
+    let request = context.sender.attempt(endpoint, &task.event, task.id, task.attempt);
+    let report = slot.hold(request).await;
+    context.slots.note(&subscriber.gate, &report);
     context.metrics.attempt(&report);
     let verdict = retries::verdict(&context.schedule, task.attempt, &report);
     if let Some(failure) = &report.failure {
@@ -73,16 +73,20 @@ fn next_message(
 }
 
 /// Sends a delivery back to the broker to wait its turn: no attempt, shown as deferred.
-pub(crate) async fn defer(context: &Context, part: Part, task: &DeliveryTask) {
+pub(crate) async fn defer(context: &Context, part: Part, mut task: DeliveryTask, busy: Busy) {
     context.metrics.deferred();
-    let due = OffsetDateTime::now_utc() + DEFERRED_AT_MOST;
+    let now = OffsetDateTime::now_utc();
+    let (queue, wait) = retries::turn(&context.schedule, busy);
+    if let Busy::Paced(wait) = busy {
+        task.not_before = Some(now + wait);
+    }
     let outcome = Outcome {
         attempt: task.attempt - 1,
         status: if task.attempt == 1 { DeliveryStatus::Pending } else { DeliveryStatus::Retrying },
-        next_attempt_at: Some(due),
-        ..outcome_of(task)
+        next_attempt_at: Some(task.not_before.unwrap_or(now).max(now + wait) + DEFERRED_AT_MOST),
+        ..outcome_of(&task)
     };
-    let next = Some((Target::Queue(Queue::Wait), retries::message(task)));
+    let next = Some((Target::Queue(queue), retries::message(&task)));
     context.recorder.finish(Finished { outcome: Some(outcome), next, part }).await;
 }
 

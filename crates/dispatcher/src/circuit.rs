@@ -1,16 +1,26 @@
-//! A webhook's circuit: after several failures in a row to reach it, it is left alone, but for
-//! a probe now and then, so that a dead endpoint costs next to nothing.
+//! A webhook's circuit: after several slow failures in a row to reach it, it is left alone, but
+//! for a probe now and then, so that a dead endpoint costs next to nothing.
 
 use std::time::{Duration, Instant};
 
 use domain::{AttemptReport, FailureKind};
 
+/// A failure that comes sooner costs too little to be spared: an endpoint that refuses
+/// connections fails on schedule.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// Whether an endpoint may be tried.
 #[derive(Debug, Default)]
 pub(crate) struct Circuit {
     failures: u32,
-    /// While open: when the next probe may go.
-    probe_at: Option<Instant>,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    since: Instant,
+    /// When the next probe may go.
+    probe_at: Instant,
 }
 
 impl Circuit {
@@ -20,19 +30,22 @@ impl Circuit {
     }
 
     /// Whether an attempt may be made at `now`. An open circuit lets one through for each pause.
-    pub(crate) fn admits(&mut self, now: Instant, pause: Duration) -> bool {
-        match self.probe_at {
-            None => true,
-            Some(at) if now >= at => {
-                self.probe_at = Some(now + pause);
-                true
+    ///
+    /// # Errors
+    /// How long it has been open, when none may be made.
+    pub(crate) fn admits(&mut self, now: Instant, pause: Duration) -> Result<(), Duration> {
+        match &mut self.open {
+            Some(open) if now < open.probe_at => Err(now - open.since),
+            Some(open) => {
+                open.probe_at = now + pause;
+                Ok(())
             }
-            Some(_) => false,
+            None => Ok(()),
         }
     }
 
-    /// What came of an attempt that ended at `now`. Only failures to reach the endpoint count:
-    /// one that answers, whatever it answers, costs little.
+    /// What came of an attempt that ended at `now`. Only failures to reach the endpoint that took
+    /// their time count: one that answers, whatever it answers, costs little.
     pub(crate) fn note(
         &mut self,
         report: &AttemptReport,
@@ -40,14 +53,20 @@ impl Circuit {
         limit: u32,
         pause: Duration,
     ) {
-        let kind = report.failure.as_ref().map(|failure| failure.kind);
-        if matches!(kind, Some(FailureKind::Timeout | FailureKind::Network | FailureKind::Tls)) {
-            self.failures = self.failures.saturating_add(1);
-            if self.failures >= limit {
-                self.probe_at = Some(now + pause);
-            }
-        } else {
+        use FailureKind::{Dns, Network, Timeout, Tls};
+        let unreached = match report.failure.as_ref().map(|failure| failure.kind) {
+            Some(Timeout) => true,
+            Some(Network | Tls | Dns) => report.duration >= SLOW,
+            _ => false,
+        };
+        if !unreached {
             *self = Self::default();
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        if self.failures >= limit {
+            let since = self.open.as_ref().map_or(now, |open| open.since);
+            self.open = Some(Open { since, probe_at: now + pause });
         }
     }
 }
@@ -59,10 +78,10 @@ mod tests {
 
     const PAUSE: Duration = Duration::from_secs(15);
 
-    fn report(kind: Option<FailureKind>) -> AttemptReport {
+    fn report(kind: Option<FailureKind>, took: Duration) -> AttemptReport {
         AttemptReport {
             started_at: time::OffsetDateTime::UNIX_EPOCH,
-            duration: Duration::ZERO,
+            duration: took,
             status: None,
             address: None,
             response: Default::default(),
@@ -74,23 +93,28 @@ mod tests {
     #[test]
     fn a_circuit_opens_after_its_limit_and_lets_single_probes_through() {
         let (mut circuit, now) = (Circuit::default(), Instant::now());
+        let silent = report(Some(FailureKind::Timeout), Duration::from_secs(30));
         for _ in 0..3 {
-            assert!(circuit.admits(now, PAUSE));
-            circuit.note(&report(Some(FailureKind::Timeout)), now, 3, PAUSE);
+            assert_eq!(circuit.admits(now, PAUSE), Ok(()));
+            circuit.note(&silent, now, 3, PAUSE);
         }
-        assert!(!circuit.admits(now, PAUSE));
-        assert!(circuit.admits(now + PAUSE, PAUSE), "the probe");
-        assert!(!circuit.admits(now + PAUSE, PAUSE), "only one");
-        circuit.note(&report(None), now + PAUSE, 3, PAUSE);
-        assert!(circuit.admits(now + PAUSE, PAUSE), "closed again");
+        assert_eq!(circuit.admits(now, PAUSE), Err(Duration::ZERO));
+        assert_eq!(circuit.admits(now + PAUSE, PAUSE), Ok(()), "the probe");
+        assert_eq!(circuit.admits(now + PAUSE, PAUSE), Err(PAUSE), "only one");
+        circuit.note(&silent, now + PAUSE, 3, PAUSE);
+        assert_eq!(circuit.admits(now + PAUSE, PAUSE), Err(PAUSE), "open since the beginning");
+        circuit.note(&report(None, Duration::ZERO), now + PAUSE, 3, PAUSE);
+        assert_eq!(circuit.admits(now + PAUSE, PAUSE), Ok(()), "closed again");
     }
 
     #[test]
-    fn an_endpoint_that_answers_with_errors_keeps_its_circuit_closed() {
+    fn an_endpoint_that_fails_at_once_keeps_its_circuit_closed() {
         let (mut circuit, now) = (Circuit::default(), Instant::now());
-        for _ in 0..100 {
-            circuit.note(&report(Some(FailureKind::Status)), now, 3, PAUSE);
+        for kind in [FailureKind::Status, FailureKind::Network, FailureKind::Tls] {
+            for _ in 0..100 {
+                circuit.note(&report(Some(kind), Duration::from_millis(5)), now, 3, PAUSE);
+            }
+            assert_eq!(circuit.admits(now, PAUSE), Ok(()), "{kind}");
         }
-        assert!(circuit.admits(now, PAUSE));
     }
 }

@@ -24,11 +24,23 @@ pub struct DispatcherConfig {
     /// Requests of retries and redeliveries under way, at most, beside those; 128 by default.
     #[serde(deserialize_with = "setting::number")]
     pub retry_concurrency: usize,
-    /// Requests to one webhook under way, at most; what is over goes back to the broker for 5 s.
-    /// 32 by default.
+    /// Requests to one webhook under way, at most; what is over waits a moment where the endpoint
+    /// is quick, and goes back to the broker for 5 s. 32 by default.
     #[serde(deserialize_with = "setting::number")]
-    pub per_webhook: u32,
-    /// Time-outs and network failures in a row after which a webhook's circuit opens; 8 by
+    pub per_webhook: usize,
+    /// Requests to one host under way, at most, whichever webhooks they are for; so many
+    /// connections to it there are, too. 256 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub per_host: usize,
+    /// Requests for one user's webhooks under way, at most, slow ones not counted; 192 by
+    /// default.
+    #[serde(deserialize_with = "setting::number")]
+    pub per_user: usize,
+    /// Requests that have taken over 250 ms and left their place to others, at most, a quarter of
+    /// them for one user; 1,024 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub slow_requests: usize,
+    /// Time-outs and slow network failures in a row after which a webhook's circuit opens; 8 by
     /// default.
     #[serde(deserialize_with = "setting::number")]
     pub circuit_failures: u32,
@@ -68,6 +80,9 @@ impl Default for DispatcherConfig {
             concurrency: 384,
             retry_concurrency: 128,
             per_webhook: 32,
+            per_host: 256,
+            per_user: 192,
+            slow_requests: 1_024,
             circuit_failures: 8,
             circuit_pause: Duration::from_secs(15),
             record_linger: Duration::from_millis(4),

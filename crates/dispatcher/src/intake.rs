@@ -8,17 +8,20 @@ use broker::{Incoming, Queue};
 use domain::{Cause, DeliveryId, DeliveryTask, Event, Rejection};
 use store::StoreError;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::Context;
 use crate::attempts::{self, Job};
-use crate::claims::{Claim, Claimed};
+use crate::claims::{Claim, Claimed, Part};
+use crate::gate::{Busy, Entered};
 use crate::progress::{Need, need};
 use crate::recorder::Finished;
 use crate::rejected::reject;
 use crate::slots::Lane;
 use crate::subscribers::Subscriber;
 
-/// Delivery tasks that arrive this much too early are kept in memory instead of sent round.
+/// Delivery tasks that arrive this much too early are kept in memory instead of sent round, a
+/// quarter of what is taken at most.
 const SHORT_WAIT: Duration = Duration::from_secs(6);
 
 /// Takes messages from `queue` until the stop.
@@ -43,7 +46,10 @@ pub(crate) async fn run(context: Arc<Context>, queue: Queue, prefetch: u16) {
 
 async fn next(context: &Context, consumer: &mut broker::Consumer) -> Option<Incoming> {
     context.recorder.ready().await;
-    consumer.next().await
+    let taken = consumer.next().await;
+    // What came while outcomes cannot be recorded waits here, unsent.
+    context.recorder.ready().await;
+    taken
 }
 
 /// An event as published: every webhook that wants it gets a delivery.
@@ -87,7 +93,7 @@ async fn task(context: &Arc<Context>, incoming: Incoming) {
         Ok(task) => task,
         Err(rejection) => return spawn_reject(context, incoming, rejection),
     };
-    let claim = match context.claims.task(task.id.as_uuid(), incoming.acker) {
+    let claim = match context.claims.task(key(&task), incoming.acker) {
         Claimed::New(claim) => claim,
         Claimed::Known => return context.metrics.duplicate(),
     };
@@ -95,8 +101,13 @@ async fn task(context: &Arc<Context>, incoming: Incoming) {
     spawner.spawn(async move {
         let left = task.not_before.map(|due| due - OffsetDateTime::now_utc());
         match left.and_then(|left| Duration::try_from(left).ok()) {
-            Some(left) if left > SHORT_WAIT => return put_off(&context, &claim, &task).await,
-            Some(left) if !left.is_zero() => tokio::time::sleep(left).await,
+            Some(left) if !left.is_zero() => {
+                let patient = context.patience.try_acquire().ok().filter(|_| left <= SHORT_WAIT);
+                if patient.is_none() {
+                    return put_off(&context, &claim, &task).await;
+                }
+                tokio::time::sleep(left).await;
+            }
             _ => {}
         }
         let Some(found) = known_subscriber(&context, &task).await else {
@@ -112,6 +123,11 @@ async fn task(context: &Arc<Context>, incoming: Incoming) {
             }
         }
     });
+}
+
+/// An attempt of a delivery: its successor is other work.
+fn key(task: &DeliveryTask) -> Uuid {
+    Uuid::from_u128(task.id.as_uuid().as_u128() ^ u128::from(task.attempt))
 }
 
 /// Goes on with deliveries from where the store says they are.
@@ -146,12 +162,42 @@ async fn begin(
     subscriber: Arc<Subscriber>,
     lane: Lane,
 ) {
-    let gate = context.slots.gate(task.webhook);
-    match context.slots.take(&gate, lane).await {
-        None => attempts::defer(context, claim.part(), &task).await,
-        Some(slot) => {
-            let job = Job { task, subscriber, gate, slot, part: claim.part() };
+    let part = claim.part();
+    match context.slots.enter(&subscriber.gate, lane) {
+        Ok(entered) if entered.wait.is_zero() => {
+            let slot = context.slots.slot(entered, lane).await;
+            let job = Job { task, subscriber, slot, part };
             context.tasks.spawn(attempts::attempt(context.clone(), job));
+        }
+        Err(Busy::AtItsLimit) if !context.slots.is_quick(&subscriber.gate) => {
+            attempts::defer(context, part, task, Busy::AtItsLimit).await;
+        }
+        entered => {
+            // A wait of its webhook's own, which holds up nobody else.
+            let later = begin_later(context.clone(), entered, task, subscriber, lane, part);
+            context.tasks.spawn(later);
+        }
+    }
+}
+
+/// Makes an attempt after a moment: when there is room for it, or its pace allows.
+async fn begin_later(
+    context: Arc<Context>,
+    mut entered: Result<Entered, Busy>,
+    task: DeliveryTask,
+    subscriber: Arc<Subscriber>,
+    lane: Lane,
+    part: Part,
+) {
+    if entered.as_ref().is_err_and(|busy| *busy == Busy::AtItsLimit) {
+        entered = context.slots.enter_soon(&subscriber.gate, lane).await;
+    }
+    match entered {
+        Err(busy) => attempts::defer(&context, part, task, busy).await,
+        Ok(entered) => {
+            tokio::time::sleep(entered.wait).await;
+            let slot = context.slots.slot(entered, lane).await;
+            attempts::attempt(context, Job { task, subscriber, slot, part }).await;
         }
     }
 }

@@ -9,9 +9,11 @@ mod attempts;
 mod circuit;
 mod claims;
 mod config;
+mod gate;
 mod health;
 mod intake;
 mod metrics;
+mod pace;
 mod progress;
 mod recorder;
 mod rejected;
@@ -26,6 +28,7 @@ use broker::{Queue, SharedBroker};
 use delivery::Sender;
 use domain::Schedule;
 use store::Store;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -60,7 +63,9 @@ struct Context {
     schedule: Schedule,
     subscribers: Subscribers,
     claims: Claims,
-    slots: Slots,
+    slots: Arc<Slots>,
+    /// For deliveries that came too early and wait here.
+    patience: Semaphore,
     recorder: Recorder,
     metrics: metrics::Metrics,
     tasks: TaskTracker,
@@ -74,10 +79,12 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let (recorder, recording) =
         recorder::start(store.clone(), broker.clone(), &config, stop.clone());
+    let slots = Arc::new(Slots::new(&config));
     let context = Arc::new(Context {
-        subscribers: Subscribers::new(store.clone(), &config),
+        subscribers: Subscribers::new(store.clone(), slots.clone(), &config),
         claims: Claims::new(config.remembered_events),
-        slots: Slots::new(&config),
+        slots,
+        patience: Semaphore::new(usize::from(config.deliver_prefetch / 4).max(1)),
         metrics: metrics::Metrics::new(),
         stop: stop.clone(),
         tasks: tasks.clone(),
@@ -94,7 +101,9 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         tokio::spawn(sweep::run(context.clone(), config.sweep_every)),
     ];
     stop.cancelled().await;
-    let grace = tokio::time::Instant::now() + config.grace;
+    let end = tokio::time::Instant::now() + config.grace;
+    // The last outcomes must be recorded within the grace period, too.
+    let grace = end - recorder::LAST_WORDS.min(config.grace / 4);
     for lane in lanes {
         drop(tokio::time::timeout_at(grace, lane).await);
     }
@@ -104,8 +113,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
     }
     // The recorder ends once nobody can send it anything more.
     drop(context);
-    let rest = grace.max(tokio::time::Instant::now() + recorder::LAST_WORDS);
-    if tokio::time::timeout_at(rest, recording).await.is_err() {
+    if tokio::time::timeout_at(end, recording).await.is_err() {
         tracing::warn!("the last outcomes were not recorded; their messages come again");
     }
 }

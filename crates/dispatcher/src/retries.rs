@@ -6,6 +6,14 @@ use broker::{Outgoing, Queue, Target};
 use domain::{AttemptReport, DeliveryStatus, DeliveryTask, Schedule};
 use time::OffsetDateTime;
 
+use crate::gate::Busy;
+
+/// The wait of [`Queue::Wait`].
+const WAIT: Duration = Duration::from_secs(5);
+
+/// The longest that a delivery waits before its webhook's circuit is looked at again.
+const LONGEST_TURN: Duration = Duration::from_secs(300);
+
 /// What follows an attempt.
 pub(crate) struct Verdict {
     pub(crate) status: DeliveryStatus,
@@ -56,6 +64,22 @@ pub(crate) fn delayed(
     (Target::Queue(queue), message(task))
 }
 
+/// How long a delivery waits whose webhook is busy, and in which queue. While a circuit stays
+/// open, what waits for it comes round less and less often, so that a dead endpoint's backlog
+/// costs little however long it grows; a recovered one has it within [`LONGEST_TURN`].
+pub(crate) fn turn(schedule: &Schedule, busy: Busy) -> (Queue, Duration) {
+    let longest = match busy {
+        Busy::AtItsLimit => Duration::ZERO,
+        Busy::Open(since) => (since / 4).min(LONGEST_TURN),
+        Busy::Paced(wait) => wait,
+    };
+    let fits = schedule.delays().iter().filter(|delay| **delay <= longest).max();
+    match fits {
+        Some(delay) if *delay > WAIT => (Queue::Retry(*delay), *delay),
+        _ => (Queue::Wait, WAIT),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +108,17 @@ mod tests {
         assert_eq!(queue(60), Target::Queue(Queue::Retry(Duration::from_secs(60))));
         assert_eq!(queue(299), Target::Queue(Queue::Retry(Duration::from_secs(60))));
         assert_eq!(queue(90_000), Target::Queue(Queue::Retry(Duration::from_secs(7_200))));
+    }
+
+    #[test]
+    fn what_waits_for_a_dead_endpoint_comes_round_less_often_the_longer_it_is_dead() {
+        let wait = |minutes: u64| {
+            turn(&Schedule::default(), Busy::Open(Duration::from_secs(minutes * 60))).1
+        };
+        assert_eq!(wait(1), Duration::from_secs(5));
+        assert_eq!(wait(5), Duration::from_secs(60));
+        assert_eq!(wait(30), Duration::from_secs(300));
+        assert_eq!(wait(60 * 24 * 4), Duration::from_secs(300));
+        assert_eq!(turn(&Schedule::default(), Busy::AtItsLimit), (Queue::Wait, WAIT));
     }
 }

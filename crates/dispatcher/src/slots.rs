@@ -1,16 +1,19 @@
-//! How much may be under way: two lanes with slots of their own, so that first attempts never
-//! wait behind retries, and a limit for each webhook.
+//! How much may be under way. Two lanes have slots of their own, so that first attempts never
+//! wait behind retries. An attempt that takes long leaves its slot to others and is counted among
+//! the slow ones, so that no crowd of silent endpoints can take the slots of those that answer.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use dashmap::DashMap;
-use domain::{AttemptReport, WebhookId};
+use domain::{AttemptReport, UserId, WebhookId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::DispatcherConfig;
-use crate::circuit::Circuit;
+use crate::gate::{Busy, Entered, Gate, Limits, Share};
+
+/// An attempt that has taken this long is slow.
+const SLOW_AFTER: Duration = Duration::from_millis(250);
 
 /// Which slots an attempt takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,79 +28,132 @@ pub(crate) enum Lane {
 pub(crate) struct Slots {
     first: Arc<Semaphore>,
     later: Arc<Semaphore>,
+    slow: Arc<Semaphore>,
+    /// With fewer free, slow requests are scarce.
+    scarce: usize,
+    limits: Limits,
     gates: DashMap<WebhookId, Arc<Gate>>,
-    per_webhook: u32,
-    circuit_failures: u32,
-    circuit_pause: Duration,
-}
-
-/// What is under way to one webhook, and whether it may be tried.
-#[derive(Debug, Default)]
-pub(crate) struct Gate {
-    under_way: AtomicU32,
-    circuit: Mutex<Circuit>,
+    users: DashMap<UserId, Weak<Share>>,
+    hosts: DashMap<String, Weak<Share>>,
 }
 
 /// A request that may be made. Dropped, its slots are free again.
 pub(crate) struct Slot {
-    gate: Arc<Gate>,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.gate.under_way.fetch_sub(1, Ordering::AcqRel);
-    }
+    entered: Entered,
+    permit: OwnedSemaphorePermit,
+    slow: Arc<Semaphore>,
 }
 
 impl Slots {
     pub(crate) fn new(config: &DispatcherConfig) -> Self {
+        let slow = config.slow_requests.max(8);
         Self {
             first: Arc::new(Semaphore::new(config.concurrency.max(1))),
             later: Arc::new(Semaphore::new(config.retry_concurrency.max(1))),
+            slow: Arc::new(Semaphore::new(slow)),
+            scarce: slow / 2,
+            limits: Limits {
+                per_webhook: config.per_webhook.max(1),
+                per_host: config.per_host.max(1),
+                per_user: config.per_user.max(1),
+                slow_per_user: slow / 4,
+                slow_per_webhook: 4,
+                circuit_failures: config.circuit_failures.max(1),
+                circuit_pause: config.circuit_pause,
+            },
             gates: DashMap::new(),
-            per_webhook: config.per_webhook.max(1),
-            circuit_failures: config.circuit_failures.max(1),
-            circuit_pause: config.circuit_pause,
+            users: DashMap::new(),
+            hosts: DashMap::new(),
         }
     }
 
-    /// The gate of `webhook`, the same for as long as anything is under way to it.
-    pub(crate) fn gate(&self, webhook: WebhookId) -> Arc<Gate> {
-        self.gates.entry(webhook).or_default().clone()
+    /// The gate of `webhook`, which is `user`'s and at `host`: the same for as long as anybody
+    /// holds it or there is something to remember.
+    pub(crate) fn gate(&self, webhook: WebhookId, user: &UserId, host: String) -> Arc<Gate> {
+        let host = shared(&self.hosts, host, self.limits.per_host);
+        let mut gate = self.gates.entry(webhook).or_insert_with(|| {
+            let user = shared(&self.users, user.clone(), self.limits.per_user);
+            Arc::new(Gate::new(&self.limits, host.clone(), user))
+        });
+        // It points elsewhere now: what its old host did says nothing of the new one.
+        if !Arc::ptr_eq(&gate.host, &host) {
+            let user = gate.user.clone();
+            *gate = Arc::new(Gate::new(&self.limits, host, user));
+        }
+        gate.clone()
     }
 
-    /// Forgets the gates that nobody uses and that have nothing to remember.
+    /// Forgets what nobody uses and what there is nothing to remember of.
     pub(crate) fn forget_idle(&self) {
-        self.gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.circuit().is_untroubled());
+        self.gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_untroubled());
+        self.users.retain(|_, share| share.strong_count() > 0);
+        self.hosts.retain(|_, share| share.strong_count() > 0);
     }
 
-    /// A slot for a request to the webhook of `gate`; `None` when the webhook is at its limit or
-    /// its circuit open: the delivery must wait its turn with the broker. Waits for a free slot
-    /// of the lane, which holds up whoever takes messages: that is the back-pressure.
-    pub(crate) async fn take(&self, gate: &Arc<Gate>, lane: Lane) -> Option<Slot> {
+    /// Counts a request to the webhook of `gate`, if it may be made.
+    ///
+    /// # Errors
+    /// [`Busy`] when the delivery must wait its turn with the broker.
+    pub(crate) fn enter(&self, gate: &Arc<Gate>, lane: Lane) -> Result<Entered, Busy> {
+        let scarce = self.slow.available_permits() < self.scarce;
+        gate.enter(&self.limits, scarce, lane == Lane::First)
+    }
+
+    /// Whether it pays to wait for room with [`Slots::enter_soon`].
+    pub(crate) fn is_quick(&self, gate: &Gate) -> bool {
+        gate.is_quick(&self.limits)
+    }
+
+    /// The same as [`Slots::enter`], after waiting a moment for room.
+    ///
+    /// # Errors
+    /// [`Busy`] when there was none.
+    pub(crate) async fn enter_soon(&self, gate: &Arc<Gate>, lane: Lane) -> Result<Entered, Busy> {
+        gate.enter_soon(&self.limits, lane == Lane::First).await
+    }
+
+    /// A slot for the request. Waits for a free one of the lane, which holds up whoever takes
+    /// messages: that is the back-pressure.
+    pub(crate) async fn slot(&self, entered: Entered, lane: Lane) -> Slot {
         let lane = match lane {
             Lane::First => &self.first,
             Lane::Later => &self.later,
         };
-        if gate.under_way.fetch_add(1, Ordering::AcqRel) >= self.per_webhook
-            || !gate.circuit().admits(Instant::now(), self.circuit_pause)
-        {
-            gate.under_way.fetch_sub(1, Ordering::AcqRel);
-            return None;
-        }
         let permit = lane.clone().acquire_owned().await.expect("the semaphores are never closed");
-        Some(Slot { gate: gate.clone(), _permit: permit })
+        Slot { entered, permit, slow: self.slow.clone() }
     }
 
     /// Remembers what came of an attempt.
     pub(crate) fn note(&self, gate: &Gate, report: &AttemptReport) {
-        gate.circuit().note(report, Instant::now(), self.circuit_failures, self.circuit_pause);
+        gate.note(report, &self.limits);
     }
 }
 
-impl Gate {
-    fn circuit(&self) -> std::sync::MutexGuard<'_, Circuit> {
-        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+fn shared<K: std::hash::Hash + Eq>(
+    shares: &DashMap<K, Weak<Share>>,
+    key: K,
+    limit: usize,
+) -> Arc<Share> {
+    let mut known = shares.entry(key).or_default();
+    known.upgrade().unwrap_or_else(|| {
+        let share = Arc::new(Share::new(limit));
+        *known = Arc::downgrade(&share);
+        share
+    })
+}
+
+impl Slot {
+    /// Waits for `request`. When it turns out to be slow, its slot goes to others, as long as
+    /// there is room among the slow ones.
+    pub(crate) async fn hold<T>(mut self, request: impl Future<Output = T>) -> T {
+        let mut request = std::pin::pin!(request);
+        if let Ok(done) = tokio::time::timeout(SLOW_AFTER, &mut request).await {
+            return done;
+        }
+        if let Ok(permit) = self.slow.clone().try_acquire_owned() {
+            self.permit = permit;
+            self.entered.becomes_slow();
+        }
+        request.await
     }
 }

@@ -13,12 +13,15 @@ use moka::future::Cache;
 use store::{Store, StoreError};
 use time::OffsetDateTime;
 
+use crate::gate::Gate;
+use crate::slots::Slots;
 use crate::{Context, DispatcherConfig};
 
 /// A webhook made ready for matching and attempts.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
     pub(crate) endpoint: Endpoint,
+    pub(crate) gate: Arc<Gate>,
     subscription: Subscription,
 }
 
@@ -32,6 +35,7 @@ const NONE_AGE: Duration = Duration::from_secs(1);
 /// What is remembered of all users.
 pub(crate) struct Subscribers {
     store: Store,
+    slots: Arc<Slots>,
     cache: Cache<UserId, Subscribed>,
     /// Grows with every announced change, so that what was read before one is not remembered
     /// after it.
@@ -49,12 +53,12 @@ impl Expiry<UserId, Subscribed> for Ages {
 }
 
 impl Subscribers {
-    pub(crate) fn new(store: Store, config: &DispatcherConfig) -> Self {
+    pub(crate) fn new(store: Store, slots: Arc<Slots>, config: &DispatcherConfig) -> Self {
         let cache = Cache::builder()
             .max_capacity(config.cache_users)
             .expire_after(Ages { known: config.cache_age })
             .build();
-        Self { store, cache, changes: AtomicU64::new(0) }
+        Self { store, slots, cache, changes: AtomicU64::new(0) }
     }
 
     /// The webhooks that want `event`.
@@ -84,7 +88,7 @@ impl Subscribers {
             return Ok(known);
         }
         let before = self.changes.load(Ordering::Acquire);
-        let found = ready(self.store.active_webhooks(user).await?);
+        let found = self.ready(&self.store.active_webhooks(user).await?);
         if self.changes.load(Ordering::Acquire) == before {
             self.cache.insert(user.clone(), found.clone()).await;
             // Announced between the check and the insertion: what was inserted may be old.
@@ -93,6 +97,26 @@ impl Subscribers {
             }
         }
         Ok(found)
+    }
+
+    fn ready(&self, webhooks: &[Webhook]) -> Subscribed {
+        let now = OffsetDateTime::now_utc();
+        let usable = webhooks.iter().filter_map(|webhook| self.subscriber(webhook, now));
+        usable.map(Arc::new).collect()
+    }
+
+    /// `None` for a webhook that another version stored and this one cannot read: it must not
+    /// keep the user's others from being told.
+    fn subscriber(&self, webhook: &Webhook, now: OffsetDateTime) -> Option<Subscriber> {
+        let endpoint = Endpoint::new(webhook, now)
+            .inspect_err(|error| tracing::error!(webhook.id = %webhook.id, "left out: {error}"));
+        let subscription = webhook
+            .subscription()
+            .inspect_err(|error| tracing::error!(webhook.id = %webhook.id, "left out: {error}"));
+        let (endpoint, subscription) = (endpoint.ok()?, subscription.ok()?);
+        let gate = self.slots.gate(webhook.id, &webhook.user, endpoint.authority());
+        gate.pace.set(webhook.rate_limit);
+        Some(Subscriber { endpoint, gate, subscription })
     }
 
     async fn forget(&self, user: &UserId) {
@@ -104,22 +128,6 @@ impl Subscribers {
         self.changes.fetch_add(1, Ordering::AcqRel);
         self.cache.invalidate_all();
     }
-}
-
-fn ready(webhooks: Vec<Webhook>) -> Subscribed {
-    let now = OffsetDateTime::now_utc();
-    webhooks.iter().filter_map(|webhook| subscriber(webhook, now)).map(Arc::new).collect()
-}
-
-/// `None` for a webhook that another version stored and this one cannot read: it must not keep
-/// the user's others from being told.
-fn subscriber(webhook: &Webhook, now: OffsetDateTime) -> Option<Subscriber> {
-    let endpoint = Endpoint::new(webhook, now)
-        .inspect_err(|error| tracing::error!(webhook.id = %webhook.id, "left out: {error}"));
-    let subscription = webhook
-        .subscription()
-        .inspect_err(|error| tracing::error!(webhook.id = %webhook.id, "left out: {error}"));
-    Some(Subscriber { endpoint: endpoint.ok()?, subscription: subscription.ok()? })
 }
 
 /// Forgets what is announced to have changed, and everything when announcements may have been

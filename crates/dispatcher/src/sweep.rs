@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::Target;
+use broker::{Queue, Target};
 use domain::{DeliveryId, DeliveryTask};
 use store::{Overdue, StoreError};
 use telemetry::Gauge;
@@ -53,6 +53,10 @@ async fn round(
     }
     let due_before = OffsetDateTime::now_utc() - PATIENCE;
     gauge.record(context.store.count_overdue(due_before).await?, &[]);
+    // What is overdue may only stand in line: it must not grow by copies.
+    if !matches!(context.broker.depth(Queue::Deliver).await, Ok(depth) if depth < ROUND) {
+        return Ok(());
+    }
     loop {
         let found = context.store.overdue(due_before, ROUND).await?;
         let full = found.len() as u64 == ROUND;
@@ -73,7 +77,7 @@ async fn publish(context: &Context, found: Vec<Overdue>) -> Vec<DeliveryId> {
     let ids: Vec<DeliveryId> = found.iter().map(|overdue| overdue.delivery).collect();
     let messages = found
         .into_iter()
-        .map(|overdue| (Target::Queue(broker::Queue::Deliver), retries::message(&task(overdue))))
+        .map(|overdue| (Target::Queue(Queue::Deliver), retries::message(&task(overdue))))
         .collect();
     let results = context.broker.publish_all(messages).await;
     ids.into_iter().zip(results).filter(|(_, result)| result.is_ok()).map(|(id, _)| id).collect()
