@@ -2,15 +2,26 @@
 //! protocol, real interpreters, real kills. Every test that can runs on both backends.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod away;
+mod changes;
+mod chaos;
 mod commands;
 mod crashes;
+mod crowd;
 mod deployment;
+mod files;
+mod inside;
 mod matching;
 mod operations;
+mod pace;
 mod rejected;
+mod repeats;
 mod retries;
 mod secrets;
+mod stops;
 mod strangers;
 mod support;
+mod sweeps;
+mod tls;
 mod topology;
 mod websocket;

@@ -31,6 +31,7 @@ pub(crate) struct Studio {
     processes: Mutex<Vec<Process>>,
     pub(crate) api: String,
     pub(crate) gateway: String,
+    pub(crate) dispatcher: String,
     client: reqwest::Client,
 }
 
@@ -66,6 +67,7 @@ impl Studio {
             Backend::Embedded => {
                 self.spawn("all", "all", &[]);
                 self.gateway.clone_from(&self.api);
+                self.dispatcher.clone_from(&self.api);
             }
             Backend::Servers => {
                 self.migrate();
@@ -73,16 +75,24 @@ impl Studio {
                 self.spawn("dispatcher", "dispatcher", &[]);
                 self.spawn("gateway", "gateway", &[]);
                 self.wait_ready(&self.gateway).await;
+                self.wait_ready(&self.dispatcher).await;
             }
         }
         self.wait_ready(&self.api).await;
     }
 
+    /// Starts the services on a database and a broker of the test's own.
+    pub(crate) async fn on(database: String, broker: String, settings: &[(&str, &str)]) -> Self {
+        let amqp_url = Some(broker.clone());
+        let folder = TempDir::new().unwrap();
+        let mut studio = Self::installed(folder, database, broker, amqp_url, settings);
+        studio.run(Backend::Servers).await;
+        studio
+    }
+
     /// Everything but the processes.
     pub(crate) async fn prepare(backend: Backend, settings: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().unwrap();
-        let [api, gateway, dispatcher] = free_ports().unwrap();
-        let address = |port: u16| format!("127.0.0.1:{port}");
         let (database, broker, amqp_url) = match backend {
             Backend::Embedded => {
                 let file = |name: &str| folder.path().join(name).display().to_string();
@@ -100,6 +110,18 @@ impl Studio {
             .await
             .unwrap(),
         };
+        Self::installed(folder, database, broker, amqp_url, settings)
+    }
+
+    fn installed(
+        folder: TempDir,
+        database: String,
+        broker: String,
+        amqp_url: Option<String>,
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let [api, gateway, dispatcher] = free_ports().unwrap();
+        let address = |port: u16| format!("127.0.0.1:{port}");
         let mut environment: Vec<(String, String)> = [
             ("STUDIO__DATABASE__URL", database.as_str()),
             ("STUDIO__BROKER__URL", &broker),
@@ -122,6 +144,7 @@ impl Studio {
             processes: Mutex::new(Vec::new()),
             api: format!("http://{}", address(api)),
             gateway: format!("http://{}", address(gateway)),
+            dispatcher: format!("http://{}", address(dispatcher)),
             client: crate::support::client(),
         }
     }
@@ -190,6 +213,23 @@ impl Studio {
         let mut process = processes.remove(index);
         process.child.kill().unwrap();
         process.child.wait().unwrap();
+    }
+
+    /// The number of the process `name`.
+    pub(crate) fn pid(&self, name: &str) -> u32 {
+        let processes = self.processes.lock().unwrap();
+        processes.iter().find(|process| process.name == name).unwrap().child.id()
+    }
+
+    /// Sends the process `name` a signal.
+    pub(crate) fn signal(&self, name: &str, signal: bench::servers::Signal) {
+        bench::servers::send_signal(signal, &[self.pid(name)]).unwrap();
+    }
+
+    /// What `/readyz` of the service at `base` answers.
+    pub(crate) async fn readiness(&self, base: &str) -> (u16, Value) {
+        let answer = self.client.get(format!("{base}/readyz")).send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
     /// Asks the process `name` to stop, and gives back its exit code.

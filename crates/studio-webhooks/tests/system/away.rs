@@ -1,0 +1,184 @@
+//! The broker or the database away: the services stay up, say which one it is, use next to
+//! nothing, and go on within seconds of its return, with no restart.
+
+use std::future::Future;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use bench::servers::{Postgres, PostgresOptions, RabbitMq};
+use bench::usage::cpu_seconds;
+use serde_json::json;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::support::endpoint::Endpoint;
+use crate::support::events::Published;
+use crate::support::studio::{Studio, Webhook};
+use crate::support::{wait_at_most, wait_for};
+
+/// Within this, a partner that does not answer is noticed: two heartbeats and something.
+const NOTICED: Duration = Duration::from_secs(9);
+
+/// Within this of its return, everything works as before.
+const BACK: Duration = Duration::from_secs(5);
+
+/// A broker and a database to be broken, by one test at a time.
+struct Breakable {
+    broker: RabbitMq,
+    database: Postgres,
+}
+
+async fn breakable() -> MutexGuard<'static, Breakable> {
+    static SERVERS: OnceLock<Mutex<Breakable>> = OnceLock::new();
+    let servers = tokio::task::spawn_blocking(|| {
+        SERVERS.get_or_init(|| {
+            let options = PostgresOptions { fsync: false, ..PostgresOptions::default() };
+            let database = Postgres::start("breakable", options).unwrap();
+            Mutex::new(Breakable { broker: RabbitMq::start("breakable").unwrap(), database })
+        })
+    });
+    servers.await.unwrap().lock().await
+}
+
+impl Breakable {
+    async fn studio(&self, settings: &[(&str, &str)]) -> Studio {
+        let vhost = format!("away{}", rand::random::<u32>());
+        let broker = format!("{}?heartbeat=2", self.broker.vhost(&vhost).unwrap());
+        Studio::on(self.database.fresh_database().unwrap(), broker, settings).await
+    }
+}
+
+/// Waits until `/readyz` of API and dispatcher name what is away, and nothing else.
+async fn wait_until_named(studio: &Studio, away: &str, well: &str) {
+    for base in [&studio.api, &studio.dispatcher] {
+        wait_at_most(NOTICED, &format!("{base} naming {away}"), || async {
+            let (status, answer) = studio.readiness(base).await;
+            let named = answer[away] != "ready" && answer[well] == "ready";
+            (status == 503 && named).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Waits until both are ready, which they must be within [`BACK`].
+async fn wait_until_back(studio: &Studio) {
+    for base in [&studio.api, &studio.dispatcher] {
+        wait_at_most(BACK, &format!("{base} being ready again"), || async {
+            (studio.readiness(base).await.0 == 200).then_some(())
+        })
+        .await;
+    }
+}
+
+/// The share of a core that API and dispatcher use over three seconds.
+async fn idle_cpu(studio: &Studio) -> f64 {
+    let pids = [studio.pid("api"), studio.pid("dispatcher")];
+    let (before, began) = (cpu_seconds(&pids), Instant::now());
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    (cpu_seconds(&pids) - before) / began.elapsed().as_secs_f64()
+}
+
+async fn publish_by_api(studio: &Studio, event: &Published) -> u16 {
+    let token = studio.token("svc", "service");
+    let body = serde_json::from_str(&event.message()).unwrap();
+    studio.call("POST", "/v1/events", &token, Some(&body)).await.0
+}
+
+async fn within<T>(longest: Duration, what: &str, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(longest, work).await.unwrap_or_else(|_| panic!("{what}: {longest:?}"))
+}
+
+/// An endpoint that takes everything, its webhook, and one event that went through.
+async fn warmed_up(studio: &Studio) -> (Endpoint, Webhook) {
+    let endpoint = Endpoint::answering([200]).await;
+    let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
+    studio.publish(&Published::in_project("usr_1", "p")).await;
+    endpoint.wait_for(1).await;
+    (endpoint, webhook)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_broker_is_named_and_work_goes_on_when_it_answers_again() {
+    let servers = breakable().await;
+    let studio = servers.studio(&[]).await;
+    let (endpoint, _webhook) = warmed_up(&studio).await;
+    servers.broker.sigstop().unwrap();
+    let event = Published::in_project("usr_1", "p");
+    let refused = within(Duration::from_secs(7), "a 503", publish_by_api(&studio, &event)).await;
+    wait_until_named(&studio, "broker", "store").await;
+    let cpu = idle_cpu(&studio).await;
+    servers.broker.sigcont().unwrap();
+    assert_eq!(refused, 503);
+    assert!(cpu < 0.04, "{:.1} % of a core for two processes", cpu * 100.0);
+    wait_until_back(&studio).await;
+    assert_eq!(publish_by_api(&studio, &event).await, 202, "the same id again");
+    within(BACK, "the delivery", endpoint.wait_for(2)).await;
+    wait_for("nothing more", || async { (endpoint.count() == 2).then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_database_is_away_nothing_is_lost_and_nothing_is_sent_over_and_over() {
+    let mut servers = breakable().await;
+    let studio = servers.studio(&[]).await;
+    let (endpoint, webhook) = warmed_up(&studio).await;
+    servers.database.kill9().unwrap();
+    let events: Vec<Published> =
+        (0..200).map(|n| Published::in_project("usr_1", &format!("p{n}"))).collect();
+    studio.publish_all(&events).await;
+    wait_until_named(&studio, "store", "broker").await;
+    let cpu = idle_cpu(&studio).await;
+    assert!(cpu < 0.04, "{:.1} % of a core for two processes", cpu * 100.0);
+    tokio::task::block_in_place(|| servers.database.restart()).unwrap();
+    wait_until_back(&studio).await;
+    within(BACK, "every delivery", endpoint.wait_for(201)).await;
+    let token = studio.token("usr_1", "user");
+    let path = format!("/v1/webhooks/{}/logs?status=success&limit=1", webhook.id);
+    wait_at_most(BACK, "a log of every delivery", || async {
+        let (_, answer) = studio.call("GET", &path, &token, None).await;
+        (answer["meta"]["pagination"]["total"] == 201).then_some(())
+    })
+    .await;
+    assert_eq!(endpoint.count(), 201, "each was sent once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_without_memory_counts_as_away_for_publishing_only() {
+    let servers = breakable().await;
+    let studio = servers.studio(&[]).await;
+    let (endpoint, _webhook) = warmed_up(&studio).await;
+    let watermark = |level| servers.broker.ctl(&["set_vm_memory_high_watermark", level]).unwrap();
+    tokio::task::block_in_place(|| watermark("0"));
+    // A connection is blocked once it publishes.
+    let event = Published::in_project("usr_1", "p");
+    let refused = within(Duration::from_secs(7), "a 503", publish_by_api(&studio, &event)).await;
+    let (status, answer) = studio.readiness(&studio.api).await;
+    tokio::task::block_in_place(|| watermark("0.6"));
+    assert_eq!(refused, 503);
+    assert_eq!(status, 503);
+    assert!(answer["broker"].as_str().unwrap().contains("memory"), "{answer}");
+    wait_until_back(&studio).await;
+    assert_eq!(publish_by_api(&studio, &event).await, 202);
+    within(BACK, "the delivery", endpoint.wait_for(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_comes_back_empty_delays_retries_by_the_sweep_and_loses_none() {
+    let mut servers = breakable().await;
+    let settings =
+        [("STUDIO__DELIVERY__RETRY_DELAYS", "8s,9s"), ("STUDIO__DISPATCHER__SWEEP_EVERY", "2s")];
+    let studio = servers.studio(&settings).await;
+    let endpoint = Endpoint::answering([500, 200]).await;
+    let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
+    studio.publish(&Published::in_project("usr_1", "p")).await;
+    studio.wait_for_log(&webhook, "retrying").await;
+    tokio::task::block_in_place(|| {
+        servers.broker.wipe_and_restart().unwrap();
+        let url = studio.amqp_url.as_deref().unwrap();
+        let vhost = url.rsplit('/').next().unwrap().split('?').next().unwrap();
+        servers.broker.vhost(vhost).unwrap();
+    });
+    within(Duration::from_secs(60), "the retry", endpoint.wait_for(2)).await;
+    studio.wait_for_log(&webhook, "success").await;
+    // New events go through, too: the queues were declared again.
+    studio.publish(&Published::in_project("usr_1", "p")).await;
+    within(BACK, "the delivery", endpoint.wait_for(3)).await;
+}

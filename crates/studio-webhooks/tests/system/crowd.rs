@@ -1,0 +1,54 @@
+//! Nobody is held up by endpoints that are silent, drip, refuse or fail, nor by a user who
+//! publishes a hundred times more (`bench crowd` measures the same with more webhooks).
+
+use std::time::Duration;
+
+use bench::crowd::{self, Crowd};
+use bench::{chaos, waiting};
+
+use crate::support::studio::BINARY;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn healthy_endpoints_are_held_up_neither_by_bad_ones_nor_by_a_heavy_user() {
+    let crowd = Crowd {
+        binary: BINARY.into(),
+        users: 10,
+        rate: 100,
+        length: Duration::from_secs(5),
+        timeout: Duration::from_secs(4),
+        // Few slots: twenty requests a second that hang for four seconds would take all of them.
+        settings: vec![
+            "STUDIO__DISPATCHER__CONCURRENCY=16".to_owned(),
+            "STUDIO__DISPATCHER__PER_USER=8".to_owned(),
+        ],
+    };
+    let waits = crowd::run(crowd).await.unwrap();
+    println!("{waits}");
+    // Beside other tests, on two cores, a tenth of a second is nobody's fault.
+    let bound = waits.alone * 2 + Duration::from_millis(100);
+    assert!(waits.among_bad <= bound && waits.beside_heavy <= bound, "{waits}");
+}
+
+async fn retries_come_on_time_while_many_wait(backend: chaos::Backend) {
+    let plan = waiting::Plan {
+        binary: BINARY.into(),
+        backend,
+        deliveries: 1_000,
+        delay: Duration::from_secs(8),
+    };
+    let waited = waiting::run(plan).await.unwrap();
+    println!("{waited}");
+    assert_eq!(waited.early, 0, "{waited}");
+    // A debug build beside other tests; `bench waiting` holds the release build to one second.
+    assert!(waited.p99 <= Duration::from_secs(2), "{waited}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_come_on_time_while_a_thousand_wait_in_one_process() {
+    retries_come_on_time_while_many_wait(chaos::Backend::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_come_on_time_while_a_thousand_wait_in_the_brokers_queues() {
+    retries_come_on_time_while_many_wait(chaos::Backend::Servers).await;
+}
