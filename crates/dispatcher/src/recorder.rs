@@ -46,6 +46,9 @@ impl Recorder {
 
     /// Waits until outcomes can be recorded and retries published: nothing new is taken before.
     pub(crate) async fn ready(&self) {
+        if *self.working.borrow() {
+            return;
+        }
         let mut working = self.working.clone();
         drop(working.wait_for(|working| *working).await);
     }
