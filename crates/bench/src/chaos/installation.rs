@@ -182,6 +182,7 @@ impl Installation {
             for queue in ["studio.dispatch", "studio.deliver", "studio.deliver.wait.5s"] {
                 servers.broker.wait_until_durable(queue)?;
             }
+            servers.broker.wait_until_streams_are_durable()?;
             Ok(())
         })
         .await
