@@ -77,6 +77,12 @@ fn tls_reason(error: &rustls::Error) -> String {
         rustls::Error::InvalidCertificate(
             Bad::NotValidForName | Bad::NotValidForNameContext { .. },
         ) => "the certificate is for another name".to_owned(),
+        // What `openssl req -x509` makes is an authority's; rustls has no variant for it.
+        rustls::Error::InvalidCertificate(Bad::Other(why))
+            if format!("{why:?}").contains("CaUsedAsEndEntity") =>
+        {
+            "the certificate is self-signed, or an authority's own".to_owned()
+        }
         other => other.to_string().chars().filter(|c| !c.is_control()).take(200).collect(),
     }
 }
