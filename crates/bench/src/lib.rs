@@ -11,6 +11,9 @@ pub mod publish;
 pub mod quantile;
 pub mod token;
 
+pub mod key_server;
+pub mod keys;
+
 pub mod receiver;
 pub mod signature;
 

@@ -5,6 +5,7 @@
 mod commands;
 mod crashes;
 mod deployment;
+mod key_set;
 mod matching;
 mod operations;
 mod rejected;
