@@ -28,6 +28,7 @@ lint: ## Formatting, clippy with warnings denied, and the rules for files
 bench: test-tools ## Measure deliveries and latency beside the bare limit; prints the table of docs/benchmarks.md
 	cargo build --release --bins
 	target/release/bench run --runs 3
+	target/release/bench api
 
 clean-tests: ## Remove what tests and benches left under target/
 	rm -rf target/servers target/bench target/python target/node

@@ -29,7 +29,9 @@ pub(crate) fn check(head: &RequestHead) -> Result<(), ApiError> {
 type Shared = Rc<RefCell<Payload>>;
 
 /// A request's body in chunks, kept until the answer is sent.
-pub(crate) struct Held(Shared);
+pub(crate) struct Held {
+    _payload: Shared,
+}
 
 /// An answer's body, and the request's.
 struct Holding {
@@ -71,5 +73,5 @@ pub(crate) fn hold_chunks(request: &mut ServiceRequest) -> Option<Held> {
     let reading =
         stream::poll_fn(move |context| Pin::new(&mut *shared.borrow_mut()).poll_next(context));
     request.set_payload(Payload::Stream { payload: Box::pin(reading) });
-    Some(Held(kept))
+    Some(Held { _payload: kept })
 }

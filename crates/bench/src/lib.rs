@@ -23,8 +23,10 @@ pub mod processes;
 pub mod websocket;
 
 pub mod arrivals;
+pub mod bare;
 pub mod limit;
 pub mod load;
 pub mod product;
 pub mod report;
+pub mod requests;
 pub mod usage;

@@ -130,6 +130,16 @@ impl Product {
     /// # Errors
     /// When the API refuses it.
     pub async fn webhook(&self, url: &str) -> anyhow::Result<()> {
+        self.webhook_at(url).await?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        Ok(())
+    }
+
+    /// Makes a webhook to `url` that nothing is published for yet.
+    ///
+    /// # Errors
+    /// When the API refuses it.
+    pub async fn webhook_at(&self, url: &str) -> anyhow::Result<()> {
         let body = json!({ "name": "bench", "url": url, "events": ["*"] });
         let request =
             self.client.post(format!("{}/v1/webhooks", self.api)).bearer_auth(token("user"));
@@ -137,7 +147,6 @@ impl Product {
         let answer = request.send().await?;
         let status = answer.status();
         anyhow::ensure!(status == 201, "POST /v1/webhooks: {status} {}", answer.text().await?);
-        tokio::time::sleep(Duration::from_millis(200)).await;
         Ok(())
     }
 }

@@ -169,15 +169,11 @@ async fn a_body_without_an_end_is_cut_at_the_limit_whatever_the_path() {
     ] {
         let mut wire = Wire::open(&studio).await;
         wire.send(&request).await;
-        let mut sent = 0_u64;
-        let sending = async {
-            while wire.send(&chunk).await {
-                sent += 1;
-            }
-        };
+        let began = Instant::now();
+        let sending = async { while wire.send(&chunk).await {} };
         tokio::time::timeout(PATIENCE, sending).await.unwrap_or_else(|e| panic!("{request}: {e}"));
-        // What the system's buffers hold, and no more, was taken beyond the limit.
-        assert!(sent * 0x1000 < 32 * 1024 * 1024, "{request}: {sent} chunks");
+        // The answer comes at once; whoever goes on sending is listened to for a second.
+        assert!(began.elapsed() < Duration::from_secs(10), "{request}: {:?}", began.elapsed());
         let mut wire = Wire::open(&studio).await;
         wire.send(request + &chunk.repeat(20)).await;
         assert_eq!(status(&wire.until_closed().await), expected);
