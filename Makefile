@@ -28,6 +28,7 @@ lint: ## Formatting, clippy with warnings denied, and the rules for files
 bench: test-tools ## Measure deliveries and latency beside the bare limit; prints the table of docs/benchmarks.md
 	cargo build --release --bins
 	target/release/bench run --runs 3
+	target/release/bench api
 
 chaos: test-tools ## Kill and freeze everything at random for two minutes under load; SEED=N repeats a run's faults
 	cargo build --release --bins

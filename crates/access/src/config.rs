@@ -1,18 +1,44 @@
 //! Settings of authentication.
 
+use std::time::Duration;
+
+use domain::setting;
 use secrecy::SecretString;
 use serde::Deserialize;
 
 /// `[auth]`, or `STUDIO__AUTH__…`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthConfig {
-    /// The secret that tokens are signed with (HS256), at least 32 bytes. Required.
+    /// The secret that tokens are signed with (HS256), at least 32 bytes. Required where `jwks`
+    /// is not set.
     pub jwt_secret: SecretString,
+    /// The public keys that tokens are signed with (RS256, ES256, EdDSA): a JSON Web Key Set, by
+    /// its https URL or the path of a file. None when empty, the default.
+    pub jwks: String,
+    /// How often the keys are read again; 5 min by default.
+    #[serde(deserialize_with = "setting::duration")]
+    pub jwks_refresh: Duration,
+    /// Whether `jwks` may be an http URL of another machine; `false` by default.
+    #[serde(deserialize_with = "setting::boolean")]
+    pub jwks_allow_http: bool,
     /// The `iss` that tokens must have; not checked when empty, the default.
     pub issuer: String,
     /// The `aud` that tokens must have; not checked when empty, the default.
     pub audience: String,
+}
+
+impl Default for AuthConfig {
+    fn default() -> Self {
+        Self {
+            jwt_secret: SecretString::default(),
+            jwks: String::new(),
+            jwks_refresh: Duration::from_secs(5 * 60),
+            jwks_allow_http: false,
+            issuer: String::new(),
+            audience: String::new(),
+        }
+    }
 }
 
 /// A setting of authentication is wrong.
@@ -23,4 +49,10 @@ pub struct AccessError {
     pub key: &'static str,
     /// What is wrong and what is expected.
     pub message: String,
+}
+
+impl AccessError {
+    pub(crate) fn jwks(message: impl Into<String>) -> Self {
+        Self { key: "auth.jwks", message: message.into() }
+    }
 }

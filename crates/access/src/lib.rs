@@ -1,15 +1,19 @@
 //! Who is calling: access tokens (JWT), checked for the API and the gateway alike.
 //!
-//! Only what is needed is understood, and everything else refused: one algorithm, one spelling
-//! of base64, no duplicate keys, no critical extensions (RFC 7515, RFC 7519, RFC 8725).
+//! Only what is needed is understood, and everything else refused: four algorithms, each with
+//! keys of its own, one spelling of base64, no duplicate keys, no critical extensions (RFC 7515,
+//! RFC 7519, RFC 8725). And where they call from, which tells apart those without a token.
 
+mod address;
 mod claims;
 mod config;
+mod jwks;
 mod roles;
 mod token;
 mod verifier;
 
+pub use address::{Proxies, network_of};
 pub use config::{AccessError, AuthConfig};
 pub use roles::Roles;
 pub use token::issue;
-pub use verifier::{Access, Denied, Verifier};
+pub use verifier::{Access, Denied, Verifier, check_secret};

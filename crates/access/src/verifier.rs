@@ -6,10 +6,11 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::UserId;
 use hmac::Mac;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use time::{Duration, OffsetDateTime};
 
 use crate::claims::Strict;
+use crate::jwks::{Algorithm, Jwks, PublicKeys};
 use crate::token::hs256;
 use crate::{AccessError, AuthConfig, Roles};
 
@@ -22,9 +23,18 @@ const LEEWAY: Duration = Duration::seconds(30);
 /// Shortest HS256 secret, bytes (RFC 7518, section 3.2).
 const MIN_SECRET: usize = 32;
 
-/// Checks tokens by the settings. Cloning shares them.
+/// Checks tokens by the settings. Cloning shares them, and the public keys.
 #[derive(Clone, Debug)]
-pub struct Verifier(Arc<AuthConfig>);
+pub struct Verifier(Arc<Settings>);
+
+#[derive(Debug)]
+struct Settings {
+    /// Without one, no token of HS256 is taken.
+    secret: Option<SecretString>,
+    jwks: Option<Arc<Jwks>>,
+    issuer: String,
+    audience: String,
+}
 
 /// Who is calling and what they may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,35 +62,79 @@ pub enum Denied {
     Invalid,
 }
 
-/// The token is not valid.
-struct Wrong;
+/// Why a token is refused, for us alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wrong {
+    Token,
+    /// It names a key that we do not know, and may be right.
+    Key,
+}
 
 impl From<()> for Wrong {
     fn from((): ()) -> Self {
-        Self
+        Self::Token
     }
 }
 
+/// The parts of a token, of which nothing is believed yet.
+struct Parts<'a> {
+    algorithm: Algorithm,
+    header: Strict,
+    claims: &'a str,
+    /// The bytes that are signed.
+    signed: &'a str,
+    signature: Vec<u8>,
+}
+
+/// Whether `secret` may sign tokens.
+///
+/// # Errors
+/// When it is missing or too short.
+pub fn check_secret(secret: &SecretString) -> Result<(), AccessError> {
+    let length = secret.expose_secret().len();
+    if length >= MIN_SECRET {
+        return Ok(());
+    }
+    let message = format!("expected at least {MIN_SECRET} bytes, found {length}");
+    Err(AccessError { key: "auth.jwt_secret", message })
+}
+
 impl Verifier {
-    /// A verifier with these settings.
+    /// A verifier with these settings. With `jwks` it keeps the public keys up to date from then
+    /// on, on the runtime that it is called in.
     ///
     /// # Errors
-    /// When the secret is missing or too short.
+    /// When there is neither a secret nor a key set, or one of them is wrong.
+    ///
+    /// # Panics
+    /// With `jwks`, outside a runtime.
     pub fn new(config: &AuthConfig) -> Result<Self, AccessError> {
-        let length = config.jwt_secret.expose_secret().len();
-        if length < MIN_SECRET {
-            let message = format!("expected at least {MIN_SECRET} bytes, found {length}");
-            return Err(AccessError { key: "auth.jwt_secret", message });
+        let jwks = Jwks::start(config)?;
+        let secret = &config.jwt_secret;
+        let without = jwks.is_some() && secret.expose_secret().is_empty();
+        if !without {
+            check_secret(secret)?;
         }
-        Ok(Self(Arc::new(config.clone())))
+        Ok(Self(Arc::new(Settings {
+            secret: (!without).then(|| secret.clone()),
+            jwks,
+            issuer: config.issuer.clone(),
+            audience: config.audience.clone(),
+        })))
     }
 
-    /// Who `token` lets in at `now`.
+    /// Who `token` lets in at `now`. Never waits: when the token names an unknown key, the keys
+    /// are read again meanwhile ([`Verifier::learn`] waits for that).
     ///
     /// # Errors
     /// [`Denied`] when it lets nobody in.
     pub fn verify(&self, token: &str, now: OffsetDateTime) -> Result<Access, Denied> {
-        let access = self.read(token, now).map_err(|Wrong| Denied::Invalid)?;
+        let access = self.read(token, now).map_err(|wrong| {
+            if let (Wrong::Key, Some(jwks)) = (wrong, &self.0.jwks) {
+                jwks.ask();
+            }
+            Denied::Invalid
+        })?;
         // The leeway is taken from `now`: added to the last time there is, it would overflow.
         if access.expires_at <= now - LEEWAY {
             return Err(Denied::Expired(access));
@@ -88,42 +142,74 @@ impl Verifier {
         Ok(access)
     }
 
+    /// Waits, two seconds at most, for the key that `token` names, if it is unknown and the keys
+    /// are being read. Whether it is worth checking the token again.
+    pub async fn learn(&self, token: &str, now: OffsetDateTime) -> bool {
+        match &self.0.jwks {
+            Some(jwks) if self.lacks_key(token, now) => jwks.learn().await,
+            _ => false,
+        }
+    }
+
+    /// Whether the token names a key that is not there.
+    fn lacks_key(&self, token: &str, now: OffsetDateTime) -> bool {
+        Parts::of(token).is_ok_and(|parts| {
+            parts.algorithm != Algorithm::Hs256
+                && matches!(self.public_keys(&parts, now), Err(Wrong::Key))
+        })
+    }
+
     /// Everything but the expiry.
     fn read(&self, token: &str, now: OffsetDateTime) -> Result<Access, Wrong> {
-        if token.len() > MAX_TOKEN {
-            return Err(Wrong);
+        let parts = Parts::of(token)?;
+        self.check_signature(&parts, now)?;
+        self.access(&strict(parts.claims)?, now)
+    }
+
+    /// The algorithm that the header names chooses among keys that are for it alone: a public key
+    /// is never taken for a secret.
+    fn check_signature(&self, parts: &Parts<'_>, now: OffsetDateTime) -> Result<(), Wrong> {
+        let Parts { algorithm, header, signed, signature, .. } = parts;
+        if *algorithm == Algorithm::Hs256 {
+            let secret = self.0.secret.as_ref().ok_or(Wrong::Token)?;
+            return hs256(secret, signed).verify_slice(signature).map_err(|_| Wrong::Token);
         }
-        let (signed, signature) = token.rsplit_once('.').ok_or(Wrong)?;
-        let (header, claims) = signed.split_once('.').ok_or(Wrong)?;
-        if claims.contains('.') {
-            return Err(Wrong);
-        }
-        // Before anything in it is believed.
-        let signature = decode(signature)?;
-        hs256(&self.0.jwt_secret, signed).verify_slice(&signature).map_err(|_| Wrong)?;
-        check_header(&strict(header)?)?;
-        self.access(&strict(claims)?, now)
+        let keys = self.public_keys(parts, now)?;
+        let right = keys.verify(*algorithm, header.text("kid")?, signed.as_bytes(), signature);
+        if right { Ok(()) } else { Err(Wrong::Token) }
+    }
+
+    /// The public keys, with the one that the token names among them.
+    fn public_keys(
+        &self,
+        parts: &Parts<'_>,
+        now: OffsetDateTime,
+    ) -> Result<Arc<PublicKeys>, Wrong> {
+        let id = parts.header.text("kid")?;
+        let jwks = self.0.jwks.as_ref().ok_or(Wrong::Token)?;
+        let keys = jwks.keys(now).ok_or(Wrong::Key)?;
+        if keys.has(parts.algorithm, id) { Ok(keys) } else { Err(Wrong::Key) }
     }
 
     fn access(&self, claims: &Strict, now: OffsetDateTime) -> Result<Access, Wrong> {
-        let expires_at = claims.time("exp")?.ok_or(Wrong)?;
+        let expires_at = claims.time("exp")?.ok_or(Wrong::Token)?;
         let issued_at = claims.time("iat")?;
         let not_before = claims.time("nbf")?;
         if issued_at.into_iter().chain(not_before).any(|at| at > now + LEEWAY) {
-            return Err(Wrong);
+            return Err(Wrong::Token);
         }
         if claims.text("type")?.is_some_and(|kind| kind != "access") {
-            return Err(Wrong);
+            return Err(Wrong::Token);
         }
-        let config = &self.0;
+        let config = &*self.0;
         let mismatch = |key, wanted: &str| !wanted.is_empty() && !claims.names(key, wanted);
         if mismatch("aud", &config.audience)
             || (!config.issuer.is_empty() && claims.text("iss")? != Some(&config.issuer))
         {
-            return Err(Wrong);
+            return Err(Wrong::Token);
         }
         Ok(Access {
-            user: claims.text("sub")?.ok_or(Wrong)?.parse().map_err(|_| Wrong)?,
+            user: claims.text("sub")?.ok_or(Wrong::Token)?.parse().map_err(|_| Wrong::Token)?,
             roles: Roles::of_claim(claims.0.get("roles")),
             expires_at,
             issued_at,
@@ -132,211 +218,41 @@ impl Verifier {
     }
 }
 
-/// HS256 and nothing that would change what is signed or how (`crit`, `b64`, `zip`). Keys that
-/// the header brings itself (`jwk`, `jku`, `x5u`) are never looked at.
-fn check_header(header: &Strict) -> Result<(), Wrong> {
-    let plain = header.text("alg")? == Some("HS256")
-        && header.text("typ")?.is_none_or(|typ| {
-            typ.eq_ignore_ascii_case("JWT") || typ.eq_ignore_ascii_case("at+jwt")
-        })
+impl<'a> Parts<'a> {
+    fn of(token: &'a str) -> Result<Self, Wrong> {
+        if token.len() > MAX_TOKEN {
+            return Err(Wrong::Token);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(Wrong::Token)?;
+        let (header, claims) = signed.split_once('.').ok_or(Wrong::Token)?;
+        if claims.contains('.') {
+            return Err(Wrong::Token);
+        }
+        let header = strict(header)?;
+        let algorithm = algorithm(&header)?;
+        Ok(Self { algorithm, header, claims, signed, signature: decode(signature)? })
+    }
+}
+
+/// One of four algorithms, and nothing that would change what is signed or how (`crit`, `b64`,
+/// `zip`). Keys that the header brings itself (`jwk`, `jku`, `x5u`) are never looked at.
+fn algorithm(header: &Strict) -> Result<Algorithm, Wrong> {
+    let plain = header
+        .text("typ")?
+        .is_none_or(|typ| typ.eq_ignore_ascii_case("JWT") || typ.eq_ignore_ascii_case("at+jwt"))
         && !["crit", "b64", "zip"].iter().any(|key| header.0.contains_key(*key));
-    if plain { Ok(()) } else { Err(Wrong) }
+    let algorithm = header.text("alg")?.and_then(Algorithm::named);
+    algorithm.filter(|_| plain).ok_or(Wrong::Token)
 }
 
 fn strict(part: &str) -> Result<Strict, Wrong> {
-    serde_json::from_slice(&decode(part)?).map_err(|_| Wrong)
+    serde_json::from_slice(&decode(part)?).map_err(|_| Wrong::Token)
 }
 
 /// Base64 in its one spelling: no padding, no bits left over.
 fn decode(part: &str) -> Result<Vec<u8>, Wrong> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| Wrong)
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| Wrong::Token)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::token::{issue, sign};
-    use base64::engine::general_purpose::URL_SAFE;
-    use secrecy::SecretString;
-
-    const NOW: i64 = 1_770_000_000;
-    const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
-
-    fn secret() -> SecretString {
-        "a secret of at least thirty-two bytes".into()
-    }
-
-    fn now() -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp(NOW).unwrap()
-    }
-
-    fn config() -> AuthConfig {
-        AuthConfig { jwt_secret: secret(), ..AuthConfig::default() }
-    }
-
-    fn verify(token: &str) -> Result<Access, Denied> {
-        Verifier::new(&config()).unwrap().verify(token, now())
-    }
-
-    fn claims(extra: &str) -> String {
-        format!(r#"{{"sub":"usr_1","exp":{}{extra}}}"#, NOW + 60)
-    }
-
-    fn refused(header: &str, claims: &str) {
-        let result = verify(&sign(&secret(), header, claims));
-        assert_eq!(result, Err(Denied::Invalid), "{header} {claims}");
-    }
-
-    #[test]
-    fn an_issued_token_lets_its_user_in() {
-        let user = "usr_1".parse().unwrap();
-        let token = issue(&secret(), &user, &["user"], now(), now() + Duration::HOUR);
-        let access = verify(&token).unwrap();
-        assert_eq!(access.user, user);
-        assert!(access.roles.can_write());
-        assert_eq!(access.expires_at, now() + Duration::HOUR);
-    }
-
-    #[test]
-    fn an_old_token_is_told_apart_from_a_wrong_one() {
-        let user = "usr_1".parse().unwrap();
-        let ended = |seconds| {
-            issue(
-                &secret(),
-                &user,
-                &["user"],
-                now() - Duration::HOUR,
-                now() - Duration::seconds(seconds),
-            )
-        };
-        assert!(matches!(verify(&ended(31)), Err(Denied::Expired(_))));
-        assert!(verify(&ended(29)).is_ok(), "within the leeway");
-    }
-
-    #[test]
-    fn a_token_that_never_expires_is_no_trouble() {
-        let last = OffsetDateTime::new_utc(time::Date::MAX, time::Time::MIDNIGHT).unix_timestamp();
-        for exp in [last, last + 86_399] {
-            let token = sign(&secret(), HEADER, &format!(r#"{{"sub":"usr_1","exp":{exp}}}"#));
-            assert!(verify(&token).is_ok(), "{exp}");
-        }
-        for exp in [last + 86_400, i64::MAX] {
-            refused(HEADER, &format!(r#"{{"sub":"usr_1","exp":{exp}}}"#));
-        }
-    }
-
-    #[test]
-    fn other_algorithms_and_extensions_are_refused() {
-        for header in [
-            r#"{"alg":"none"}"#,
-            r#"{"alg":"nOnE"}"#,
-            r#"{"alg":"HS384"}"#,
-            r#"{"alg":"HS512"}"#,
-            r#"{"alg":"RS256"}"#,
-            r#"{"alg":"ES256"}"#,
-            r#"{"typ":"JWT"}"#,
-            r#"{"alg":["HS256"]}"#,
-            r#"{"alg":"HS256","alg":"none"}"#,
-            r#"{"alg":"HS256","crit":["exp"]}"#,
-            r#"{"alg":"HS256","b64":false}"#,
-            r#"{"alg":"HS256","zip":"DEF"}"#,
-            r#"{"alg":"HS256","typ":"JWE"}"#,
-            "[]",
-            "",
-        ] {
-            refused(header, &claims(""));
-        }
-        let unsigned = sign(&secret(), r#"{"alg":"none"}"#, &claims(""));
-        let bare = format!("{}.", unsigned.rsplit_once('.').unwrap().0);
-        assert_eq!(verify(&bare), Err(Denied::Invalid));
-    }
-
-    #[test]
-    fn keys_that_a_header_brings_are_not_used() {
-        let jwk = r#"{"alg":"HS256","jwk":{"kty":"oct","k":"YXR0YWNrZXI"},"jku":"http://127.0.0.1:1/","kid":"../../dev/null"}"#;
-        let token = sign(&"attacker".into(), jwk, &claims(""));
-        assert_eq!(verify(&token), Err(Denied::Invalid));
-    }
-
-    #[test]
-    fn wrong_claims_are_refused() {
-        let all = [
-            r#"{"sub":"usr_1"}"#.to_owned(),
-            r#"{"sub":"usr_1","exp":"1870000000"}"#.to_owned(),
-            r#"{"sub":"usr_1","exp":1870000000.5}"#.to_owned(),
-            r#"{"sub":"usr_1","exp":1e300}"#.to_owned(),
-            r#"{"sub":"usr_1","exp":-1}"#.to_owned(),
-            r#"{"sub":"usr_1","exp":NaN}"#.to_owned(),
-            claims(&format!(r#","nbf":{}"#, NOW + 31)),
-            claims(&format!(r#","iat":{}"#, NOW + 31)),
-            claims(r#","type":"refresh""#),
-            claims(r#","type":"id""#),
-            claims(r#","type":1"#),
-            claims(r#","sub":"usr_2""#),
-            format!(r#"{{"exp":{}}}"#, NOW + 60),
-            format!(r#"{{"exp":{},"sub":""}}"#, NOW + 60),
-            format!(r#"{{"exp":{},"sub":7}}"#, NOW + 60),
-            format!(r#"{{"exp":{},"sub":["usr_1"]}}"#, NOW + 60),
-            format!(r#"{{"exp":{},"sub":"a\u0000b"}}"#, NOW + 60),
-            format!(r#"{{"exp":{},"sub":"{}"}}"#, NOW + 60, "x".repeat(200)),
-            "null".to_owned(),
-        ];
-        for claims in &all {
-            refused(HEADER, claims);
-        }
-    }
-
-    #[test]
-    fn a_signature_has_one_spelling() {
-        let token = sign(&secret(), HEADER, &claims(""));
-        let (signed, signature) = token.rsplit_once('.').unwrap();
-        let bytes = URL_SAFE_NO_PAD.decode(signature).unwrap();
-        let mut flipped = bytes.clone();
-        flipped[0] ^= 1;
-        for wrong in [
-            format!("{signed}.{}", URL_SAFE_NO_PAD.encode(&flipped)),
-            format!("{signed}.{}", URL_SAFE_NO_PAD.encode(&bytes[..31])),
-            format!("{signed}.{}", URL_SAFE.encode(&bytes)),
-            format!("{signed}."),
-            signed.to_owned(),
-            format!("{token}.{signature}"),
-            format!("{signed}.{signature}{signature}"),
-            format!(" {token}"),
-            format!("{token}\n"),
-            "x".repeat(16 * 1024),
-            String::new(),
-            "..".to_owned(),
-        ] {
-            assert_eq!(verify(&wrong), Err(Denied::Invalid), "{wrong}");
-        }
-        // The last character of 43 carries two bits that mean nothing: only zero is taken.
-        let last = signature.chars().last().unwrap();
-        let next = char::from(last as u8 + 1);
-        let respelled = format!("{signed}.{}{next}", &signature[..signature.len() - 1]);
-        assert_eq!(verify(&respelled), Err(Denied::Invalid));
-    }
-
-    #[test]
-    fn issuer_and_audience_are_enforced_where_they_are_set() {
-        let config = AuthConfig { issuer: "studio".into(), audience: "hooks".into(), ..config() };
-        let verifier = Verifier::new(&config).unwrap();
-        let with = |extra: &str| verifier.verify(&sign(&secret(), HEADER, &claims(extra)), now());
-        assert!(with(r#","iss":"studio","aud":"hooks""#).is_ok());
-        assert!(with(r#","iss":"studio","aud":["x","hooks"]"#).is_ok());
-        for wrong in [
-            "",
-            r#","iss":"studio""#,
-            r#","iss":"other","aud":"hooks""#,
-            r#","iss":["studio"],"aud":"hooks""#,
-            r#","iss":"studio","aud":["x"]"#,
-        ] {
-            assert_eq!(with(wrong), Err(Denied::Invalid), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_short_secret_stops_the_start() {
-        let config = AuthConfig { jwt_secret: "short".into(), ..AuthConfig::default() };
-        assert_eq!(Verifier::new(&config).unwrap_err().key, "auth.jwt_secret");
-    }
-}
+mod tests;

@@ -2,12 +2,15 @@
 //! the right that its name says.
 
 use std::future::{Ready, ready};
+use std::net::{IpAddr, Ipv4Addr};
 
-use access::{Access, Denied};
-use actix_web::dev::Payload;
+use access::{Access, Denied, Verifier};
+use actix_web::body::BoxBody;
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::AUTHORIZATION;
+use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use actix_web::{Error, FromRequest, HttpMessage, HttpRequest};
 use domain::UserId;
 use time::OffsetDateTime;
 
@@ -32,22 +35,50 @@ fn unmounted() -> ApiError {
     ApiError::internal("the routes were mounted without the API")
 }
 
-fn authenticate(request: &HttpRequest) -> Result<(Access, &Api), ApiError> {
-    let api = request.app_data::<Data<Api>>().ok_or_else(unmounted)?;
+/// The token of a request: one header, one spelling.
+fn token(request: &HttpRequest) -> Option<&str> {
     let mut headers = request.headers().get_all(AUTHORIZATION);
     let (first, second) = (headers.next(), headers.next());
-    let token = match (first, second) {
-        (Some(value), None) => value.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")),
+    match (first, second) {
+        (Some(value), None) => value.to_str().ok()?.strip_prefix("Bearer "),
         _ => None,
-    };
-    let token = token.ok_or(ApiError::Unauthorized(
+    }
+}
+
+/// Middleware: when a token names a key that we do not know yet, waits for it, so that whatever
+/// asks who is calling need not.
+pub(crate) async fn learn_key(
+    verifier: Verifier,
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    if let Some(token) = token(request.request()) {
+        verifier.learn(token, OffsetDateTime::now_utc()).await;
+    }
+    next.call(request).await
+}
+
+fn authenticate(request: &HttpRequest) -> Result<(Access, &Api), ApiError> {
+    let api = request.app_data::<Data<Api>>().ok_or_else(unmounted)?;
+    let token = token(request).ok_or(ApiError::Unauthorized(
         "send an access token in one header: Authorization: Bearer <access_token>",
     ))?;
     let access = api.verifier.verify(token, OffsetDateTime::now_utc()).map_err(|e| match e {
         Denied::Expired(_) => ApiError::Unauthorized("the access token has expired"),
-        Denied::Invalid => ApiError::Unauthorized("the access token is not valid"),
+        Denied::Invalid => match api.limits.count_wrong_token(client(request, api)) {
+            Ok(()) => ApiError::Unauthorized("the access token is not valid"),
+            Err(too_many) => too_many,
+        },
     })?;
     Ok((access, api))
+}
+
+/// Where a request comes from, as far as that can be believed.
+fn client(request: &HttpRequest, api: &Api) -> IpAddr {
+    let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let lines = request.headers().get_all("x-forwarded-for");
+    let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+    api.config.trusted_proxies.client(peer, lines.into_iter())
 }
 
 /// The user that a request is for, counted against the limit of the one who makes it.

@@ -1,7 +1,10 @@
 //! Settings of the API.
 
+use access::Proxies;
 use domain::setting;
 use serde::Deserialize;
+
+use crate::cors::Origins;
 
 /// `[api]`, or `STUDIO__API__…`
 #[derive(Clone, Debug, Deserialize)]
@@ -13,6 +16,20 @@ pub struct ApiConfig {
     /// Publishing events is not counted.
     #[serde(deserialize_with = "setting::number")]
     pub rate_limit: u32,
+    /// Redeliveries and replays that one user may ask for in a minute; 60 by default, 0 for no
+    /// limit.
+    #[serde(deserialize_with = "setting::number")]
+    pub redelivery_limit: u32,
+    /// Wrong tokens from one address in a minute (of IPv6, one /64), before 401 becomes 429; 60
+    /// by default, 0 for no limit.
+    #[serde(deserialize_with = "setting::number")]
+    pub wrong_token_limit: u32,
+    /// Proxies whose `X-Forwarded-For` is believed: networks such as `10.0.0.0/8`, separated by
+    /// commas; none by default.
+    pub trusted_proxies: Proxies,
+    /// Pages that browsers may call the API from: origins such as `https://studio.example`,
+    /// separated by commas; none by default.
+    pub origins: Origins,
     /// Webhooks of one user; 100 by default, 0 for no limit.
     #[serde(deserialize_with = "setting::number")]
     pub max_webhooks: u64,
@@ -20,6 +37,14 @@ pub struct ApiConfig {
 
 impl Default for ApiConfig {
     fn default() -> Self {
-        Self { bind: "127.0.0.1:8080".into(), rate_limit: 100, max_webhooks: 100 }
+        Self {
+            bind: "127.0.0.1:8080".into(),
+            rate_limit: 100,
+            redelivery_limit: 60,
+            wrong_token_limit: 60,
+            trusted_proxies: Proxies::default(),
+            origins: Origins::default(),
+            max_webhooks: 100,
+        }
     }
 }

@@ -11,6 +11,8 @@ use store::StoreError;
 pub(crate) enum ApiError {
     #[error("the request body is not valid JSON: {0}")]
     Malformed(String),
+    #[error("the headers and the path have more than {0} bytes")]
+    HeadTooLarge(usize),
     #[error("{0}")]
     Unauthorized(&'static str),
     #[error("{0}")]
@@ -85,6 +87,7 @@ impl ApiError {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Malformed(_) => "MALFORMED_JSON",
+            Self::HeadTooLarge(_) => "HEADERS_TOO_LARGE",
             Self::Unauthorized(_) => "UNAUTHORIZED",
             Self::Forbidden(_) => "FORBIDDEN",
             Self::NotFound => "NOT_FOUND",
@@ -113,6 +116,7 @@ impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         match self {
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -139,7 +143,7 @@ impl ResponseError for ApiError {
             Self::Unauthorized(_) => {
                 answer.insert_header(("www-authenticate", "Bearer"));
             }
-            Self::TooLarge(_) | Self::TooSlow => drop(answer.force_close()),
+            Self::TooLarge(_) | Self::TooSlow | Self::HeadTooLarge(_) => drop(answer.force_close()),
             _ => {}
         }
         let error = ErrorBody {

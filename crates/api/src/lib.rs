@@ -7,11 +7,13 @@ mod body;
 mod caller;
 mod catalogue;
 mod config;
+mod cors;
 mod cursor;
 mod envelope;
 mod error;
 mod event_input;
 mod events;
+mod head;
 mod health;
 mod json;
 mod limits;
@@ -36,6 +38,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 pub use config::ApiConfig;
+pub use cors::Origins;
 pub use requests::observe;
 pub use routes::routes;
 
@@ -60,7 +63,7 @@ impl Api {
         sender: Sender,
         verifier: Verifier,
     ) -> Self {
-        let limits = Arc::new(limits::RateLimits::new(config.rate_limit));
+        let limits = Arc::new(limits::RateLimits::new(&config));
         Self { store, broker, sender, verifier, limits, config: Arc::new(config) }
     }
 }

@@ -1,9 +1,12 @@
-//! How many requests a user may make in a minute.
+//! How much a user may do in a minute, and how many wrong tokens an address may send.
 
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use access::network_of;
 use domain::UserId;
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
@@ -11,26 +14,35 @@ use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
 use time::OffsetDateTime;
 
+use crate::ApiConfig;
 use crate::error::ApiError;
 
-type Limiter =
-    RateLimiter<UserId, DefaultKeyedStateStore<UserId>, DefaultClock, StateInformationMiddleware>;
+type Limiter<K> =
+    RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
 /// Tests of webhooks by one user in a minute: each is a request to anywhere.
 const TESTS: u32 = 10;
 
-/// Requests between two rounds of forgetting users at rest.
+/// Requests between two rounds of forgetting those at rest.
 const ROUND: u32 = 10_000;
 
-/// The limits of each user; none when they are switched off.
+/// Addresses that are told apart, at most: anybody can have many.
+const ADDRESSES: usize = 50_000;
+
+/// Stands for every address when there are too many to tell apart.
+const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// The limits; none where they are switched off.
 pub(crate) struct RateLimits {
-    requests: Option<Limit>,
-    tests: Option<Limit>,
+    requests: Option<Limit<UserId>>,
+    tests: Option<Limit<UserId>>,
+    redeliveries: Option<Limit<UserId>>,
+    wrong_tokens: Option<Limit<IpAddr>>,
 }
 
-struct Limit {
+struct Limit<K: Hash + Eq + Clone> {
     per_minute: NonZeroU32,
-    limiter: Limiter,
+    limiter: Limiter<K>,
     counted: AtomicU32,
 }
 
@@ -62,11 +74,17 @@ impl Remaining {
 }
 
 impl RateLimits {
-    /// `per_minute` requests of each user, and tests of webhooks; 0 switches both limits off.
-    pub(crate) fn new(per_minute: u32) -> Self {
-        let requests = NonZeroU32::new(per_minute).map(Limit::new);
-        let tests = requests.as_ref().and(NonZeroU32::new(TESTS)).map(Limit::new);
-        Self { requests, tests }
+    /// The limits of the settings. `rate_limit` 0 switches all of them off.
+    pub(crate) fn new(config: &ApiConfig) -> Self {
+        fn limit<K: Hash + Eq + Clone>(config: &ApiConfig, per_minute: u32) -> Option<Limit<K>> {
+            NonZeroU32::new(per_minute).filter(|_| config.rate_limit > 0).map(Limit::new)
+        }
+        Self {
+            requests: limit(config, config.rate_limit),
+            tests: limit(config, TESTS),
+            redeliveries: limit(config, config.redelivery_limit),
+            wrong_tokens: limit(config, config.wrong_token_limit),
+        }
     }
 
     /// Counts a request of `user`.
@@ -81,20 +99,41 @@ impl RateLimits {
     pub(crate) fn count_test(&self, user: &UserId) -> Result<(), ApiError> {
         self.tests.as_ref().map_or(Ok(()), |limit| limit.count(user).check())
     }
+
+    /// Counts a redelivery, or a job of many, that `user` asks for.
+    ///
+    /// # Errors
+    /// [`ApiError::TooManyRequests`] with the seconds to wait.
+    pub(crate) fn count_redelivery(&self, user: &UserId) -> Result<(), ApiError> {
+        self.redeliveries.as_ref().map_or(Ok(()), |limit| limit.count(user).check())
+    }
+
+    /// Counts a wrong token from `address`. Right ones are not counted and never refused for it:
+    /// behind one address there may be many callers.
+    ///
+    /// # Errors
+    /// [`ApiError::TooManyRequests`] with the seconds to wait.
+    pub(crate) fn count_wrong_token(&self, address: IpAddr) -> Result<(), ApiError> {
+        let Some(limit) = &self.wrong_tokens else {
+            return Ok(());
+        };
+        let known = limit.limiter.len() < ADDRESSES;
+        limit.count(&if known { network_of(address) } else { ANY }).check()
+    }
 }
 
-impl Limit {
+impl<K: Hash + Eq + Clone> Limit<K> {
     fn new(per_minute: NonZeroU32) -> Self {
         let limiter = RateLimiter::keyed(Quota::per_minute(per_minute)).with_middleware();
         Self { per_minute, limiter, counted: AtomicU32::new(0) }
     }
 
-    fn count(&self, user: &UserId) -> Remaining {
+    fn count(&self, key: &K) -> Remaining {
         if self.counted.fetch_add(1, Ordering::Relaxed) % ROUND == ROUND - 1 {
             self.limiter.retain_recent();
         }
         let limit = self.per_minute.get();
-        let (left, wait) = match self.limiter.check_key(user) {
+        let (left, wait) = match self.limiter.check_key(key) {
             Ok(state) => (state.remaining_burst_capacity(), None),
             Err(until) => (0, Some(until.wait_time_from(DefaultClock::default().now()))),
         };
@@ -117,9 +156,13 @@ mod tests {
         name.parse().unwrap()
     }
 
+    fn limits(rate_limit: u32) -> RateLimits {
+        RateLimits::new(&ApiConfig { rate_limit, ..ApiConfig::default() })
+    }
+
     #[test]
     fn a_user_gets_as_many_as_are_allowed_and_others_are_not_touched() {
-        let limits = RateLimits::new(3);
+        let limits = limits(3);
         for left in [2, 1, 0] {
             let remaining = limits.count(&user("a")).unwrap();
             assert!(remaining.check().is_ok());
@@ -133,10 +176,25 @@ mod tests {
 
     #[test]
     fn zero_switches_every_limit_off() {
-        let limits = RateLimits::new(0);
+        let limits = limits(0);
         for _ in 0..1_000 {
             assert!(limits.count(&user("a")).is_none());
             assert!(limits.count_test(&user("a")).is_ok());
+            assert!(limits.count_redelivery(&user("a")).is_ok());
+            assert!(limits.count_wrong_token(ANY).is_ok());
         }
+    }
+    #[test]
+    fn addresses_are_told_apart_until_there_are_too_many() {
+        // One a minute: nobody is forgotten while this runs.
+        let limits = RateLimits::new(&ApiConfig { wrong_token_limit: 1, ..ApiConfig::default() });
+        let address = |n: u32| IpAddr::from(Ipv4Addr::from_bits(n));
+        assert!(limits.count_wrong_token(address(7)).is_ok());
+        assert!(limits.count_wrong_token(address(7)).is_err());
+        for n in 0..60_000 {
+            let _any: Result<(), ApiError> = limits.count_wrong_token(address(0x0a00_0000 + n));
+        }
+        assert!(limits.wrong_tokens.as_ref().unwrap().limiter.len() <= ADDRESSES + 1);
+        assert!(limits.count_wrong_token(address(0x0b00_0000)).is_err(), "all others together");
     }
 }

@@ -68,6 +68,7 @@ pub(crate) async fn redeliver(
     path: Path<(String, String)>,
 ) -> Result<Success<Redelivery>, ApiError> {
     let (webhook, log) = ids(&path)?;
+    api.limits.count_redelivery(&caller.user)?;
     let (_, event, _) = api.store.delivery(&caller.user, webhook, log).await?;
     if !api.store.webhook(&caller.user, webhook).await?.webhook.active {
         let message = "the webhook is switched off; switch it on before redelivering";

@@ -4,14 +4,17 @@ use std::time::Instant;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage};
 use domain::RequestId;
 use tracing::Instrument;
 
 use crate::limits::Remaining;
-use crate::metrics;
+use crate::{head, metrics};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -30,9 +33,13 @@ pub(crate) struct RequestName(pub(crate) String);
 /// # Errors
 /// What the inner services give.
 pub async fn observe(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
+    if request.extensions().contains::<RequestName>() {
+        // Mounted around several services, and around one of them.
+        return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
+    }
     let began = Instant::now();
     let name = name(request.headers());
     request.extensions_mut().insert(RequestName(name.clone()));
@@ -40,12 +47,19 @@ pub async fn observe(
     let method = request.method().clone();
     let path: String = request.path().chars().take(LOGGED_PATH).collect();
     let span = tracing::info_span!("request", request.id = %name);
-    let answer = next.call(request).instrument(span).await?.map_into_boxed_body();
+    let held = head::hold_chunks(&mut request);
+    let answer = match head::check(request.head()) {
+        Ok(()) => next.call(request).instrument(span).await?.map_into_boxed_body(),
+        Err(error) => request.error_response(error),
+    };
     let mut answer = if answer.response().error().is_some() || answer.status().as_u16() >= 400 {
         fill_in(answer, &name).await?
     } else {
         answer
     };
+    if let Some(held) = held {
+        answer = answer.map_body(|_, body| held.beside(body));
+    }
     let remaining = answer.request().extensions().get::<Remaining>().copied();
     finish(answer.headers_mut(), &name, remaining);
     let (status, took) = (answer.status().as_u16(), began.elapsed());
@@ -88,13 +102,16 @@ fn finish(headers: &mut HeaderMap, name: &str, remaining: Option<Remaining>) {
     }
     let fixed = [
         (CACHE_CONTROL, "no-store"),
-        (HeaderName::from_static("x-content-type-options"), "nosniff"),
-        (HeaderName::from_static("x-frame-options"), "DENY"),
-        (HeaderName::from_static("content-security-policy"), "default-src 'none'"),
-        (HeaderName::from_static("referrer-policy"), "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'"),
+        (REFERRER_POLICY, "no-referrer"),
     ];
     for (name, value) in fixed {
-        headers.insert(name, HeaderValue::from_static(value));
+        // A page that needs more says so itself.
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
     }
     for (name, number) in remaining.iter().flat_map(Remaining::headers) {
         headers.insert(HeaderName::from_static(name), HeaderValue::from(number));

@@ -1,20 +1,28 @@
 //! Every route of the API: one list.
 
-use actix_web::middleware::from_fn;
+use actix_web::body::BoxBody;
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{Resource, Route, Scope, guard};
 
+use crate::cors::cors;
 use crate::error::ApiError;
-use crate::{Api, catalogue, events, health, logs, requests, webhooks};
+use crate::{Api, caller, catalogue, events, health, logs, requests, webhooks};
 
 /// Mounts the API: its routes, its answer to unknown paths, and what every answer of it has.
 /// Mount it last, for it answers whatever comes to it.
 pub fn routes(api: Api) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + 'static {
     move |config: &mut ServiceConfig| {
+        let cors = cors(&api.config.origins);
+        let verifier = api.verifier.clone();
+        let learn_key =
+            move |request, next: Next<BoxBody>| caller::learn_key(verifier.clone(), request, next);
         let all = resources().into_iter().fold(web::scope(""), Scope::service);
         config.service(
             all.app_data(Data::new(api))
                 .default_service(web::to(|| async { Err::<&str, _>(ApiError::NotFound) }))
+                .wrap(from_fn(learn_key))
+                .wrap(cors)
                 .wrap(from_fn(requests::observe)),
         );
     }

@@ -12,6 +12,9 @@ pub mod publish;
 pub mod quantile;
 pub mod token;
 
+pub mod key_server;
+pub mod keys;
+
 pub mod receiver;
 pub mod signature;
 
@@ -21,10 +24,12 @@ pub mod processes;
 pub mod websocket;
 
 pub mod arrivals;
+pub mod bare;
 pub mod limit;
 pub mod load;
 pub mod product;
 pub mod report;
+pub mod requests;
 pub mod usage;
 
 pub mod chaos;

@@ -3,6 +3,7 @@
 
 mod endure;
 mod measure;
+mod measure_api;
 
 use std::path::PathBuf;
 
@@ -44,6 +45,31 @@ enum Command {
     Crowd(endure::Crowd),
     /// Measure how late retries come when many wait, and what the waiting costs.
     Waiting(endure::Waiting),
+    /// Measure reading through the API, beside a bare handler and over large tables.
+    Api {
+        /// How often the first part is measured; the median counts.
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+        /// Log rows of the second part; 0 leaves it out.
+        #[arg(long, default_value_t = 1_000_000)]
+        rows: u32,
+        /// The product's binary, beside this one by default.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+        /// A setting of the product to measure with.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// The API's limit: the same bytes from memory.
+    #[command(hide = true)]
+    BareHandler {
+        /// Where it listens.
+        #[arg(long)]
+        bind: String,
+        /// The file with the bytes.
+        #[arg(long)]
+        body: PathBuf,
+    },
     /// The limit's own process: consume, sign, POST, acknowledge.
     LimitLoop {
         /// The broker.
@@ -64,12 +90,22 @@ enum Command {
     },
 }
 
+/// The product's binary, where it was built together with this one.
+fn beside() -> std::io::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("studio-webhooks"))
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run { runs, events, binary, settings, only } => {
-            let beside = std::env::current_exe()?.with_file_name("studio-webhooks");
-            measure::run(runs, events, binary.unwrap_or(beside), settings, &only).await
+            measure::run(runs, events, binary.map_or_else(beside, Ok)?, settings, &only).await
+        }
+        Command::Api { runs, rows, binary, settings } => {
+            measure_api::run(runs, rows, binary.map_or_else(beside, Ok)?, settings).await
+        }
+        Command::BareHandler { bind, body } => {
+            bench::bare::serve(&bind, std::fs::read(body)?).await
         }
         Command::Chaos(chaos) => endure::run(chaos).await,
         Command::Crowd(crowd) => endure::crowd(crowd).await,

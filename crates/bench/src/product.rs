@@ -170,9 +170,18 @@ impl Product {
     /// # Errors
     /// When the API refuses it.
     pub async fn webhook(&self, url: &str) -> anyhow::Result<()> {
+        self.webhook_at(url).await?;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        Ok(())
+    }
+
+    /// Makes a webhook to `url` that nothing is published for yet.
+    ///
+    /// # Errors
+    /// When the API refuses it.
+    pub async fn webhook_at(&self, url: &str) -> anyhow::Result<()> {
         let body = json!({ "name": "bench", "url": url, "events": ["*"] });
         self.post(USER, "/v1/webhooks", &body).await?;
-        tokio::time::sleep(Duration::from_millis(200)).await;
         Ok(())
     }
 

@@ -18,6 +18,9 @@ pub struct GatewayConfig {
     /// Origins that browsers may connect from, separated by commas; any when empty, the default.
     #[serde(deserialize_with = "setting::texts")]
     pub origins: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed: those of the API.
+    #[serde(skip)]
+    pub trusted_proxies: access::Proxies,
     /// How often a ping frame is sent; 30 s by default.
     #[serde(deserialize_with = "setting::duration")]
     pub ping_every: Duration,
@@ -43,7 +46,8 @@ pub struct GatewayConfig {
     #[serde(deserialize_with = "setting::number")]
     pub connections_per_user: usize,
     /// Connections of one address, at most (429); 0, the default, sets no limit: behind a proxy
-    /// all have the same address.
+    /// that `api.trusted_proxies` does not name, all have the same address. Of IPv6, a /64 is one
+    /// address.
     #[serde(deserialize_with = "setting::number")]
     pub connections_per_address: usize,
     /// Projects that one connection may subscribe to; 100 by default.
@@ -79,6 +83,7 @@ impl Default for GatewayConfig {
         Self {
             bind: "127.0.0.1:8081".into(),
             origins: Vec::new(),
+            trusted_proxies: access::Proxies::default(),
             ping_every: Duration::from_secs(30),
             silent_after: Duration::from_secs(60),
             queue_bytes: 256 * 1024,

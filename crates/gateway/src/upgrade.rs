@@ -68,6 +68,7 @@ pub(crate) async fn upgrade(
     payload: Payload,
     worker: Rc<Worker>,
 ) -> actix_web::Result<HttpResponse> {
+    learn_key(&request, &worker).await;
     let access = match admit(&request, &worker) {
         Ok(access) => access,
         Err(refusal) => return Ok(refusal.answer(&worker)),
@@ -78,7 +79,7 @@ pub(crate) async fn upgrade(
     drop(session);
     let entered = access
         .map_err(|_expired| Goodbye::TOKEN_EXPIRED)
-        .map(|access| worker.enter(&access, address(&request), Form::Socket));
+        .map(|access| worker.enter(&access, address(&request, &worker), Form::Socket));
     let session = match entered {
         Ok(Ok(session)) => session,
         Ok(Err(Full::User)) => return Ok(part(answer, Goodbye::TOO_MANY_CONNECTIONS, &worker)),
@@ -113,9 +114,18 @@ pub(crate) fn admit(
     }
 }
 
-/// Where a connection comes from.
-pub(crate) fn address(request: &HttpRequest) -> Option<IpAddr> {
-    request.peer_addr().map(|address| address.ip().to_canonical())
+/// Waits for the key that the token names, where it is one that we do not know yet.
+pub(crate) async fn learn_key(request: &HttpRequest, worker: &Worker) {
+    worker.verifier.learn(&credentials::token(request), OffsetDateTime::now_utc()).await;
+}
+
+/// Where a connection comes from: an address, or the /64 of an IPv6 one.
+pub(crate) fn address(request: &HttpRequest, worker: &Worker) -> Option<IpAddr> {
+    let peer = request.peer_addr()?.ip();
+    let lines = request.headers().get_all("x-forwarded-for");
+    let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
+    let client = worker.config.trusted_proxies.client(peer, lines.into_iter());
+    Some(access::network_of(client))
 }
 
 /// An upgraded connection that is told nothing but `goodbye`.

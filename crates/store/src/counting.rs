@@ -11,13 +11,37 @@ const LARGEST_PAGE: u64 = 100;
 /// Rows of a list are counted up to here.
 const COUNTED: u64 = 10_000;
 
-/// How many rows a list has, as far as they are counted, and whether there are more.
+/// The rows that a page was found to have, and whether more follow.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    /// Rows before the page, where that is known.
+    pub(crate) before: Option<u64>,
+    pub(crate) rows: usize,
+    pub(crate) more: bool,
+}
+
+impl Seen {
+    /// How many rows the list has, where the page tells: the last one does, and one beyond what
+    /// is counted.
+    fn tells(self) -> Option<u64> {
+        let end = self.before? + self.rows as u64;
+        let last = !self.more && (self.rows > 0 || self.before == Some(0));
+        (last || (self.rows > 0 && end > COUNTED)).then_some(end)
+    }
+}
+
+/// How many rows a list has, as far as they are counted, and whether there are more. They are
+/// counted only where the page that was `seen` does not tell.
 pub(crate) async fn total<E: EntityTrait>(
     connection: &impl ConnectionTrait,
     list: Select<E>,
+    seen: Seen,
 ) -> Result<(u64, bool), StoreError> {
-    // One more than counts, to see that there are more.
-    let counted = count_up_to(connection, list, COUNTED + 1).await?;
+    let counted = match seen.tells() {
+        Some(counted) => counted,
+        // One more than counts, to see that there are more.
+        None => count_up_to(connection, list, COUNTED + 1).await?,
+    };
     Ok((Ord::min(counted, COUNTED), counted > COUNTED))
 }
 

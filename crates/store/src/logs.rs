@@ -8,7 +8,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use crate::counting::total;
+use crate::counting::{Seen, total};
 use crate::entity::{attempt, delivery, event, webhook};
 use crate::instant::{from_micros, to_micros};
 use crate::{
@@ -33,7 +33,7 @@ impl Store {
     ) -> Result<Page<DeliveryRow>, StoreError> {
         self.check_owner(user, id).await?;
         let found = filtered(id, filter);
-        let (total, total_capped) = total(&self.reader, found.clone()).await?;
+        let list = found.clone();
         let found = match (filter.after, page.offset()) {
             (None, 0) => found,
             (None, before) => {
@@ -47,6 +47,9 @@ impl Store {
         };
         let rows = newest_first(found).limit(page.rows() + 1).all(&self.reader).await?;
         let (rows, more) = page.cut(rows);
+        let before = filter.after.is_none().then(|| page.offset());
+        let seen = Seen { before, rows: rows.len(), more };
+        let (total, total_capped) = total(&self.reader, list, seen).await?;
         let items = self.with_events(rows).await?;
         Ok(Page { items, total, total_capped, more })
     }

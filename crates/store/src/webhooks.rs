@@ -4,17 +4,19 @@ use domain::{DeliveryStatus, EventType, Secret, UserId, Webhook, WebhookId};
 use sea_orm::sea_query::{Expr, Func, LikeExpr};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DatabaseBackend,
-    DatabaseTransaction, DbErr, EntityTrait, ExprTrait, IntoActiveModel, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select, Statement,
+    DatabaseTransaction, DbErr, EntityTrait, ExprTrait, FromQueryResult, IntoActiveModel,
+    PaginatorTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait, Select,
+    Statement,
 };
 use time::OffsetDateTime;
 
-use crate::counting::total;
+use crate::counting::{Seen, total};
 use crate::entity::{delivery, webhook, webhook_day};
 use crate::error::is_conflict;
 use crate::instant::{now, to_micros};
 use crate::outcome_columns::storable;
 use crate::patience::Patient;
+use crate::statistics::{statistics_of, with_statistics};
 use crate::webhook_row::{row_of, webhook_of};
 use crate::{
     NewWebhook, Page, PageRequest, Store, StoreError, WebhookChange, WebhookFilter,
@@ -60,26 +62,32 @@ impl Store {
             return Ok(Page { items: Vec::new(), total: 0, total_capped: false, more: false });
         }
         let found = webhook::Entity::find().filter(owner(user)).filter(condition(filter));
-        let (total, total_capped) = total(&self.reader, found.clone()).await?;
+        let list = found.clone();
         let found = match filter.after {
             None => found.offset(page.offset()),
             Some(last) => found.filter(webhook::Column::Id.lt(last.as_uuid())),
         };
-        let rows = found
-            .order_by_desc(webhook::Column::Id)
-            .limit(page.rows() + 1)
-            .all(&self.reader)
-            .await?;
-        let (rows, more) = page.cut(rows);
-        let statistics = self.statistics(rows.iter().map(|row| row.id).collect()).await?;
-        let items = rows
-            .into_iter()
-            .map(|row| {
-                let stats = statistics.get(&row.id).copied().unwrap_or_default();
-                Ok(WebhookWithStats { webhook: webhook_of(&self.keyring, row)?, stats })
-            })
-            .collect::<Result<_, StoreError>>()?;
+        let rows = found.order_by_desc(webhook::Column::Id).limit(page.rows() + 1);
+        let (items, more) = page.cut(self.with_stats(rows).await?);
+        let before = filter.after.is_none().then(|| page.offset());
+        let seen = Seen { before, rows: items.len(), more };
+        let (total, total_capped) = total(&self.reader, list, seen).await?;
         Ok(Page { items, total, total_capped, more })
+    }
+
+    /// The webhooks that `found` finds, each with its statistics.
+    async fn with_stats(
+        &self,
+        found: Select<webhook::Entity>,
+    ) -> Result<Vec<WebhookWithStats>, StoreError> {
+        let statement = with_statistics(found).build(self.backend());
+        let rows = self.reader.query_all_raw(statement).await?;
+        let read = |row: QueryResult| {
+            let stats = statistics_of(&row)?;
+            let webhook = webhook::Model::from_query_result(&row, "")?;
+            Ok(WebhookWithStats { webhook: webhook_of(&self.keyring, webhook)?, stats })
+        };
+        rows.into_iter().map(read).collect()
     }
 
     /// One webhook of the user.
@@ -91,9 +99,7 @@ impl Store {
         user: &UserId,
         id: WebhookId,
     ) -> Result<WebhookWithStats, StoreError> {
-        let row = one_of(user, id).one(&self.reader).await?.ok_or(StoreError::NotFound)?;
-        let stats = self.statistics(vec![row.id]).await?.remove(&row.id).unwrap_or_default();
-        Ok(WebhookWithStats { webhook: webhook_of(&self.keyring, row)?, stats })
+        self.with_stats(one_of(user, id)).await?.pop().ok_or(StoreError::NotFound)
     }
 
     /// A webhook of any user, active or not; `None` when it was deleted.

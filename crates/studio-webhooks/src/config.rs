@@ -74,13 +74,16 @@ impl Settings {
         let mut broker: BrokerConfig = section(all, "broker")?;
         let delivery: DeliveryConfig = section(all, "delivery")?;
         broker.retry_delays.clone_from(&delivery.retry_delays);
+        let api: ApiConfig = section(all, "api")?;
+        let mut gateway: GatewayConfig = section(all, "gateway")?;
+        gateway.trusted_proxies.clone_from(&api.trusted_proxies);
         Ok(Self {
             database: section(all, "database")?,
             broker,
             auth: section(all, "auth")?,
             secrets: section(all, "secrets")?,
-            api: section(all, "api")?,
-            gateway: section(all, "gateway")?,
+            api,
+            gateway,
             delivery,
             dispatcher: section(all, "dispatcher")?,
             telemetry: section(all, "telemetry")?,

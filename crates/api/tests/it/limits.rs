@@ -38,3 +38,19 @@ async fn tests_have_a_limit_of_their_own() {
     assert!(answer.header("retry-after").parse::<u64>().is_ok());
     assert_eq!(endpoint.received().len(), 10);
 }
+
+#[tokio::test]
+async fn redeliveries_have_a_limit_of_their_own() {
+    let config = api::ApiConfig { rate_limit: 1_000, redelivery_limit: 3, ..Default::default() };
+    let studio = Studio::start_with(config).await;
+    let user = studio.user("usr_1");
+    let log = format!("log_{}", "0".repeat(32));
+    let path = format!("/v1/webhooks/wh_{}/logs/{log}/redeliver", "0".repeat(32));
+    for _ in 0..3 {
+        user.post(&path, json!({})).await.expect(404);
+    }
+    let answer = user.post(&path, json!({})).await.expect(429);
+    assert!(answer.header("retry-after").parse::<u64>().is_ok());
+    studio.user("usr_2").post(&path, json!({})).await.expect(404);
+    user.get("/v1/webhooks").await.expect(200);
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
 mod access;
+mod browsers;
 mod conventions;
 mod events;
 mod health;
@@ -13,6 +14,8 @@ mod races;
 mod receiver;
 mod studio;
 mod test_operation;
+mod tokens;
 mod urls;
 mod validation;
 mod webhooks;
+mod wire;

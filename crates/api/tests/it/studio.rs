@@ -44,16 +44,25 @@ impl Studio {
     /// With the rules of production: nothing on this machine can be delivered to.
     pub(crate) async fn start_guarded() -> Self {
         let config = ApiConfig { rate_limit: 0, ..ApiConfig::default() };
-        Self::start_delivering(config, DeliveryConfig::default()).await
+        Self::start_delivering(config, with_secret(), DeliveryConfig::default()).await
     }
 
     pub(crate) async fn start_with(config: ApiConfig) -> Self {
-        let loopback =
-            DeliveryConfig { allow_networks: vec!["127.0.0.0/8".into()], ..Default::default() };
-        Self::start_delivering(config, loopback).await
+        Self::start_for(config, with_secret()).await
     }
 
-    async fn start_delivering(config: ApiConfig, delivery: DeliveryConfig) -> Self {
+    /// With these settings of the API and of tokens.
+    pub(crate) async fn start_for(config: ApiConfig, auth: AuthConfig) -> Self {
+        let loopback =
+            DeliveryConfig { allow_networks: vec!["127.0.0.0/8".into()], ..Default::default() };
+        Self::start_delivering(config, auth, loopback).await
+    }
+
+    async fn start_delivering(
+        config: ApiConfig,
+        auth: AuthConfig,
+        delivery: DeliveryConfig,
+    ) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name).display().to_string();
@@ -65,7 +74,6 @@ impl Studio {
         let queues =
             BrokerConfig { url: format!("embedded://{}", file("queues.db")), ..Default::default() };
         let broker = broker::open(&queues).await.unwrap();
-        let auth = AuthConfig { jwt_secret: secret(), ..AuthConfig::default() };
         let api = Api::new(
             config,
             store.clone(),
@@ -120,6 +128,10 @@ impl Studio {
             .expect("a message comes within 5 s")
             .expect("the broker is open")
     }
+}
+
+fn with_secret() -> AuthConfig {
+    AuthConfig { jwt_secret: secret(), ..AuthConfig::default() }
 }
 
 fn secret() -> SecretString {

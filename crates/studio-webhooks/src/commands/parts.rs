@@ -49,7 +49,10 @@ pub(super) fn listen(key: &str, address: &str) -> anyhow::Result<TcpListener> {
 
 /// The verifier of access tokens.
 pub(super) fn verifier(settings: &Settings) -> anyhow::Result<Verifier> {
-    Verifier::new(&settings.auth).map_err(|e| anyhow!("{}: {}", env_key(e.key), e.message))
+    Verifier::new(&settings.auth).map_err(|e| {
+        let other = if e.key == "auth.jwt_secret" { ", or a key set in auth.jwks" } else { "" };
+        anyhow!("{}: {}{other}", env_key(e.key), e.message)
+    })
 }
 
 /// The sender of attempts.

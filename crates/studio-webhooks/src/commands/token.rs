@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use clap::Args;
 use domain::UserId;
 use domain::setting::parse_duration;
 use time::OffsetDateTime;
 
-use crate::commands::parts;
-use crate::config::Settings;
+use crate::config::{Settings, env_key};
 
 /// Make an access token.
 ///
@@ -37,7 +37,10 @@ fn lifetime(text: &str) -> Result<Duration, String> {
 impl Token {
     pub(crate) fn run(self, settings: &Settings) -> anyhow::Result<ExitCode> {
         // Says what is wrong with the secret before a token is made with it.
-        parts::verifier(settings)?;
+        access::check_secret(&settings.auth.jwt_secret).map_err(|e| {
+            let key = env_key(e.key);
+            anyhow!("{key}: {}; tokens are made with it, whatever auth.jwks is", e.message)
+        })?;
         let roles: Vec<&str> = self.roles.iter().map(String::as_str).collect();
         println!("{}", issue(settings, &self.user, &roles, self.expires_in));
         Ok(ExitCode::SUCCESS)

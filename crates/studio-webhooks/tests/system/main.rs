@@ -11,6 +11,7 @@ mod crowd;
 mod deployment;
 mod files;
 mod inside;
+mod key_set;
 mod matching;
 mod operations;
 mod pace;
