@@ -5,7 +5,7 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{Resource, Route, Scope, guard};
 
 use crate::error::ApiError;
-use crate::{Api, catalogue, events, health, logs, requests, webhooks};
+use crate::{Api, catalogue, events, health, idempotency, logs, requests, webhooks};
 
 /// Mounts the API: its routes, its answer to unknown paths, and what every answer of it has.
 /// Mount it last, for it answers whatever comes to it.
@@ -15,6 +15,7 @@ pub fn routes(api: Api) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + 'sta
         config.service(
             all.app_data(Data::new(api))
                 .default_service(web::to(|| async { Err::<&str, _>(ApiError::NotFound) }))
+                .wrap(from_fn(idempotency::once))
                 .wrap(from_fn(requests::observe)),
         );
     }

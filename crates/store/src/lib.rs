@@ -24,6 +24,7 @@ mod outcome_columns;
 mod recording;
 
 mod counting;
+mod idempotency;
 mod lease;
 mod logs;
 mod sweep;
@@ -34,6 +35,7 @@ use sea_orm::DatabaseConnection;
 
 pub use config::{DatabaseConfig, SecretsConfig};
 pub use error::StoreError;
+pub use idempotency::{Claimed, KEY_LIFETIME, KeyedRequest, LARGEST_ANSWER};
 pub use model::{
     AttemptRow, DeliveryFilter, DeliveryProgress, DeliveryRow, EventRow, NewWebhook, Outcome,
     Overdue, Page, PageRequest, WebhookChange, WebhookFilter, WebhookStats, WebhookWithStats,

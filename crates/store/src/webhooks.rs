@@ -29,10 +29,27 @@ impl Store {
     /// # Errors
     /// [`StoreError::LimitReached`]; of two that race for the last place one gets it.
     pub async fn create_webhook(&self, new: NewWebhook, limit: u64) -> Result<Webhook, StoreError> {
-        let made = made(new);
+        self.create_webhook_once(WebhookId::generate(), new, limit).await
+    }
+
+    /// Makes the webhook `id`, as [`Store::create_webhook`] does; gives back the one there is
+    /// when it was made before.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitReached`].
+    pub async fn create_webhook_once(
+        &self,
+        id: WebhookId,
+        new: NewWebhook,
+        limit: u64,
+    ) -> Result<Webhook, StoreError> {
+        let made = made(id, new);
         let row = row_of(&self.keyring, &made)?;
         let transaction = self.writer.begin().await?;
         lock_user(&transaction, &made.user).await?;
+        if let Some(before) = one_of(&made.user, id).one(&transaction).await? {
+            return webhook_of(&self.keyring, before);
+        }
         let owned = webhook::Entity::find().filter(owner(&made.user));
         if limit > 0 && owned.count(&transaction).await? >= limit {
             return Err(StoreError::LimitReached(limit));
@@ -227,10 +244,10 @@ impl Store {
     }
 }
 
-fn made(new: NewWebhook) -> Webhook {
+fn made(id: WebhookId, new: NewWebhook) -> Webhook {
     let at = now();
     Webhook {
-        id: WebhookId::generate(),
+        id,
         user: new.user,
         name: new.name,
         url: new.url,

@@ -6,6 +6,7 @@ mod access;
 mod conventions;
 mod events;
 mod health;
+mod idempotency;
 mod isolation;
 mod limits;
 mod logs;

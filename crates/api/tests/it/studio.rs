@@ -26,6 +26,7 @@ pub(crate) struct Studio {
     api: Api,
     client: reqwest::Client,
     stop: CancellationToken,
+    database: DatabaseConfig,
     _folder: tempfile::TempDir,
 }
 
@@ -42,11 +43,22 @@ impl Studio {
     }
 
     pub(crate) async fn start_with(config: ApiConfig) -> Self {
+        Self::open(config, None).await
+    }
+
+    /// Without rate limits, on a fresh database of a PostgreSQL.
+    pub(crate) async fn on_postgres() -> Self {
+        let database = || bench::servers::Postgres::shared().fresh_database().unwrap();
+        let url = tokio::task::spawn_blocking(database).await.unwrap();
+        Self::open(ApiConfig { rate_limit: 0, ..ApiConfig::default() }, Some(url)).await
+    }
+
+    async fn open(config: ApiConfig, database: Option<String>) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name).display().to_string();
-        let database =
-            DatabaseConfig { url: format!("sqlite://{}", file("store.db")), max_connections: 4 };
+        let url = database.unwrap_or_else(|| format!("sqlite://{}", file("store.db")));
+        let database = DatabaseConfig { url, max_connections: 4 };
         let keys = "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".to_owned();
         let store = Store::open(&database, &SecretsConfig { keys: vec![keys] }).await.unwrap();
         store.migrate().await.unwrap();
@@ -67,7 +79,7 @@ impl Studio {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(api::serve(api.clone(), listener, stop.clone()));
-        Self { address, store, broker, api, client: client(), stop, _folder: folder }
+        Self { address, store, broker, api, client: client(), stop, database, _folder: folder }
     }
 
     /// Asks the service to stop.
@@ -100,6 +112,14 @@ impl Studio {
 
     pub(crate) fn stranger(&self) -> Caller<'_> {
         Caller { studio: self, authorization: None }
+    }
+
+    /// Runs statements outside of the store.
+    pub(crate) async fn sql(&self, statements: &str) {
+        use sea_orm::ConnectionTrait;
+        let connection = sea_orm::Database::connect(&self.database.url).await.unwrap();
+        connection.execute_unprepared(statements).await.unwrap();
+        connection.close().await.unwrap();
     }
 
     /// Waits for the next message of the queue with deliveries or events.
