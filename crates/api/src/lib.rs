@@ -13,6 +13,7 @@ mod event_input;
 mod events;
 mod health;
 mod idempotency;
+mod jobs;
 mod json;
 mod limits;
 mod logs;

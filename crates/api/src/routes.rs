@@ -5,7 +5,7 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{Resource, Route, Scope, guard};
 
 use crate::error::ApiError;
-use crate::{Api, catalogue, events, health, idempotency, logs, requests, webhooks};
+use crate::{Api, catalogue, events, health, idempotency, jobs, logs, requests, webhooks};
 
 /// Mounts the API: its routes, its answer to unknown paths, and what every answer of it has.
 /// Mount it last, for it answers whatever comes to it.
@@ -51,6 +51,11 @@ fn resources() -> Vec<Resource> {
         at(&under("logs"), "GET, HEAD", [get().to(logs::list)]),
         at(&under("logs/{log_id}"), "GET, HEAD", [get().to(logs::get)]),
         at(&under("logs/{log_id}/redeliver"), "POST", [post().to(logs::redeliver)]),
+        at(&under("redeliver"), "POST", [post().to(jobs::redeliver)]),
+        at(&under("replay"), "POST", [post().to(jobs::replay)]),
+        at(&under("jobs"), "GET, HEAD", [get().to(jobs::list)]),
+        at(&under("jobs/{job_id}"), "GET, HEAD", [get().to(jobs::get)]),
+        at(&under("jobs/{job_id}/cancel"), "POST", [post().to(jobs::cancel)]),
         at("/v1/events", "POST", [post().to(events::publish)]),
         at("/v1/events/{event_id}", "GET, HEAD", [get().to(events::get)]),
     ]

@@ -11,6 +11,7 @@ mod claims;
 mod config;
 mod health;
 mod intake;
+mod jobs;
 mod metrics;
 mod progress;
 mod recorder;
@@ -92,6 +93,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         tokio::spawn(intake::run(context.clone(), Queue::Deliver, config.deliver_prefetch)),
         tokio::spawn(subscribers::follow_changes(context.clone())),
         tokio::spawn(sweep::run(context.clone(), config.sweep_every)),
+        tokio::spawn(jobs::run(context.clone(), config.job_rate)),
     ];
     stop.cancelled().await;
     let grace = tokio::time::Instant::now() + config.grace;

@@ -119,8 +119,11 @@ impl Store {
         seed: Uuid,
         forget: bool,
     ) -> Result<(), StoreError> {
-        let what =
-            if forget { "DELETE FROM idempotency_keys" } else { "UPDATE idempotency_keys SET locked_until = 0" };
+        let what = if forget {
+            "DELETE FROM idempotency_keys"
+        } else {
+            "UPDATE idempotency_keys SET locked_until = 0"
+        };
         let sql =
             format!("{what} WHERE user_id = $1 AND key = $2 AND seed = $3 AND status IS NULL");
         let values = [request.user.as_str().into(), request.key.into(), seed.into()];

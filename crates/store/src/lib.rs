@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod job;
 mod model;
 
 mod connection;
@@ -25,8 +26,10 @@ mod recording;
 
 mod counting;
 mod idempotency;
+mod jobs;
 mod lease;
 mod logs;
+mod redeliveries;
 mod sweep;
 
 use std::sync::Arc;
@@ -36,10 +39,12 @@ use sea_orm::DatabaseConnection;
 pub use config::{DatabaseConfig, SecretsConfig};
 pub use error::StoreError;
 pub use idempotency::{Claimed, KEY_LIFETIME, KeyedRequest, LARGEST_ANSWER};
+pub use job::{Job, JobCounts, JobKind, JobScope, JobStatus, NewJob, RangePage};
 pub use model::{
     AttemptRow, DeliveryFilter, DeliveryProgress, DeliveryRow, EventRow, NewWebhook, Outcome,
     Overdue, Page, PageRequest, WebhookChange, WebhookFilter, WebhookStats, WebhookWithStats,
 };
+pub use redeliveries::Recorded;
 
 /// Everything that is kept. Cloning shares the connections.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use sea_orm::{
 };
 use time::OffsetDateTime;
 
-use crate::entity::{delivery, webhook, webhook_day};
+use crate::entity::{delivery, job, webhook, webhook_day};
 use crate::error::is_conflict;
 use crate::instant::{now, to_micros};
 use crate::outcome_columns::storable;
@@ -239,6 +239,10 @@ impl Store {
             .filter(webhook_day::Column::WebhookId.eq(id.as_uuid()))
             .exec(&transaction)
             .await?;
+        job::Entity::delete_many()
+            .filter(job::Column::WebhookId.eq(id.as_uuid()))
+            .exec(&transaction)
+            .await?;
         transaction.commit().await?;
         Ok(true)
     }
@@ -278,7 +282,10 @@ fn one_of(user: &UserId, id: WebhookId) -> Select<webhook::Entity> {
 }
 
 /// Makes those who create webhooks for one user wait for each other; on SQLite they do anyway.
-async fn lock_user(transaction: &Patient<DatabaseTransaction>, user: &UserId) -> Result<(), DbErr> {
+pub(crate) async fn lock_user(
+    transaction: &Patient<DatabaseTransaction>,
+    user: &UserId,
+) -> Result<(), DbErr> {
     if transaction.get_database_backend() != DatabaseBackend::Postgres {
         return Ok(());
     }

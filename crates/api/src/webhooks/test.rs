@@ -3,8 +3,8 @@
 use actix_web::web::{Data, Path};
 use delivery::Endpoint;
 use domain::{
-    AttemptReport, Cause, DeliveryId, DeliveryStatus, Event, EventSet, EventType, Origin,
-    UserId, Webhook,
+    AttemptReport, Cause, DeliveryId, DeliveryStatus, Event, EventSet, EventType, Origin, UserId,
+    Webhook,
 };
 use serde::Serialize;
 use serde_json::Value;

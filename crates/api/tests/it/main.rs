@@ -8,6 +8,7 @@ mod events;
 mod health;
 mod idempotency;
 mod isolation;
+mod jobs;
 mod limits;
 mod logs;
 mod receiver;
