@@ -15,6 +15,7 @@ mod instant;
 mod keyring;
 mod migration;
 
+mod rekey;
 mod webhook_row;
 mod webhooks;
 
@@ -45,6 +46,7 @@ pub use model::{
     Overdue, Page, PageRequest, WebhookChange, WebhookFilter, WebhookStats, WebhookWithStats,
 };
 pub use redeliveries::Recorded;
+pub use rekey::{Rekeyed, Sealed};
 
 /// Everything that is kept. Cloning shares the connections.
 #[derive(Clone, Debug)]

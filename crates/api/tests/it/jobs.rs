@@ -81,8 +81,7 @@ async fn a_user_has_ten_jobs_under_way_at_most() {
     let studio = Studio::start().await;
     let user = studio.user("usr_1");
     let path = format!("/v1/webhooks/{}", user.webhook("https://example.com/").await);
-    let ask =
-        async || user.post(&format!("{path}/replay"), json!({ "since": SINCE })).await;
+    let ask = async || user.post(&format!("{path}/replay"), json!({ "since": SINCE })).await;
     let mut last = String::new();
     for _ in 0..10 {
         last = ask().await.expect(202).data()["id"].as_str().unwrap().to_owned();
