@@ -2,9 +2,11 @@
 //! protocol, real interpreters, real kills. Every test that can runs on both backends.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod changes;
 mod commands;
 mod crashes;
 mod deployment;
+mod jobs;
 mod matching;
 mod operations;
 mod rejected;
