@@ -130,6 +130,15 @@ impl Store {
         Ok(rows.into_iter().filter_map(|row| job_of(row).ok()).collect())
     }
 
+    /// Whether the job has not ended, and nobody else took it forward.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] while the database is away.
+    pub async fn job_stands(&self, job: &Job) -> Result<bool, StoreError> {
+        let found = Entity::find().filter(same_step(job)).count(&self.reader).await?;
+        Ok(found == 1)
+    }
+
     /// Takes a job past `page` with these counts; `None` when it has ended meanwhile, or somebody
     /// else took it forward.
     ///

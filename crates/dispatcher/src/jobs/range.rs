@@ -40,7 +40,7 @@ async fn step(context: &Context, job: &Job, pace: Pace) -> Result<Option<(Job, u
     }
     let looked_at = page.events.len();
     let tasks = wanted(context, job, page.events.clone()).await?;
-    send(context, &tasks).await?;
+    send(context, job, &tasks).await?;
     let counts = JobCounts {
         done: job.counts.done + looked_at as u64,
         skipped: job.counts.skipped + page.skipped,

@@ -159,7 +159,7 @@ impl Replay {
                 false
             }
         });
-        send(context, &tasks).await?;
+        send(context, job, &tasks).await?;
         let counts = JobCounts {
             total: job.counts.total,
             // Begun again, it counts again what it had counted.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use broker::{Queue, Target};
 use domain::{Cause, DeliveryId, DeliveryStatus, DeliveryTask, Event, WebhookId};
-use store::Outcome;
+use store::{Job, Outcome};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
@@ -46,11 +46,18 @@ pub(super) fn task(event: Event, webhook: WebhookId, cause: Cause, nonce: &str) 
     DeliveryTask { id, webhook, event, attempt: 1, not_before: None, cause }
 }
 
-/// Records the deliveries as planned and publishes them.
+/// Records the deliveries as planned and publishes them, unless the job is not ours any more.
 ///
 /// Recorded first: published and not recorded, they would be missing from the log until they
 /// are tried, and a repeated step could not tell them from new ones.
-pub(super) async fn send(context: &Context, tasks: &[DeliveryTask]) -> Result<(), Trouble> {
+pub(super) async fn send(
+    context: &Context,
+    job: &Job,
+    tasks: &[DeliveryTask],
+) -> Result<(), Trouble> {
+    if !context.store.job_stands(job).await? {
+        return Err(Trouble::Ended);
+    }
     let planned: Vec<Outcome> = tasks.iter().map(planned).collect();
     context.store.record(&planned).await?;
     let messages = tasks.iter().map(|t| (Target::Queue(Queue::Deliver), retries::message(t)));

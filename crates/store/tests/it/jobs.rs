@@ -113,9 +113,11 @@ on_both_databases! {
         let step = || store.advance_job(&made, Some(&page), made.counts, None);
         let next = step().await.unwrap().unwrap();
         assert!(step().await.unwrap().is_none(), "somebody else was here");
+        assert!(!store.job_stands(&made).await.unwrap() && store.job_stands(&next).await.unwrap());
         let cancelled = store.cancel_job(&hook.user, hook.id, made.id, "why").await.unwrap();
         assert_eq!((cancelled.status, cancelled.reason.as_deref()), (JobStatus::Cancelled, Some("why")));
         assert!(store.advance_job(&next, None, next.counts, None).await.unwrap().is_none());
+        assert!(!store.job_stands(&next).await.unwrap());
         store.end_job(&next, None).await.unwrap();
         let kept = store.job(&hook.user, hook.id, made.id).await.unwrap();
         assert_eq!(kept.status, JobStatus::Cancelled);

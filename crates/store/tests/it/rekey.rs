@@ -56,11 +56,11 @@ on_both_databases! {
 
     async fn a_rekey_beside_running_services_loses_no_change(database) {
         let user = user("u");
-        let both = database.opened_with(&[("k2", 2), ("k1", 1)]).await;
+        // A service that knows the new key and was started when it was not the first.
+        let service = database.opened_with(&[("k2", 2), ("k3", 3), ("k1", 1)]).await;
         let id = webhook(&database.store, "u").await.id;
         let changing = {
-            // A service that was not restarted yet seals with the old key.
-            let (store, user) = (both.clone(), user.clone());
+            let (store, user) = (service.clone(), user.clone());
             tokio::spawn(async move {
                 for n in 0..50 {
                     let secret = Some(Secret::new(format!("whsec_change-{n:02}")));

@@ -213,7 +213,8 @@ async fn a_replay_goes_on_after_a_kill(backend: Backend) {
 
 async fn a_replay_says_what_the_history_does_not_reach(backend: Backend) {
     let studio = Studio::with(backend, &[("STUDIO__BROKER__HISTORY_AGE", "1h")]).await;
-    let webhook = studio.webhook("usr_1", "http://127.0.0.1:9/", json!({})).await;
+    let endpoint = Endpoint::answering([200]).await;
+    let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
     let job = post(&studio, &webhook, "replay", json!({ "since": SINCE })).await;
     let ended = done(&studio, &webhook, &job).await;
     let from = ended["history_from"].as_str().unwrap();
