@@ -14,8 +14,11 @@ use crate::idempotency::ANSWER;
 use crate::keyring::{Place, key_id};
 use crate::{Store, StoreError};
 
-/// Rows read together.
-const PAGE: u64 = 200;
+/// Webhooks read together.
+const WEBHOOKS: u64 = 200;
+
+/// Answers read together: each may be as large as is kept.
+const ANSWERS: u64 = 20;
 
 /// What became of sealed values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -194,7 +197,7 @@ fn webhooks_after(id: Uuid) -> Select<webhook::Entity> {
     webhook::Entity::find()
         .filter(webhook::Column::Id.gt(id))
         .order_by_asc(webhook::Column::Id)
-        .limit(PAGE)
+        .limit(WEBHOOKS)
 }
 
 fn answers_after(last: Option<&(String, String)>) -> Select<idempotency_key::Entity> {
@@ -203,7 +206,7 @@ fn answers_after(last: Option<&(String, String)>) -> Select<idempotency_key::Ent
         .filter(Column::Answer.is_not_null())
         .order_by_asc(Column::UserId)
         .order_by_asc(Column::Key)
-        .limit(PAGE);
+        .limit(ANSWERS);
     let Some((user, key)) = last else { return found };
     found.filter(
         Condition::any()
