@@ -23,6 +23,8 @@ pub(crate) enum ApiError {
     MethodNotAllowed(&'static str),
     #[error("{0}")]
     Conflict(String),
+    #[error("the same request with this Idempotency-Key is under way; try again in a second")]
+    KeyInUse,
     #[error("the body has more than {0} bytes")]
     TooLarge(usize),
     #[error("the body did not arrive in time")]
@@ -93,6 +95,7 @@ impl ApiError {
             Self::NotFound => "NOT_FOUND",
             Self::MethodNotAllowed(_) => "METHOD_NOT_ALLOWED",
             Self::Conflict(_) => "CONFLICT",
+            Self::KeyInUse => "IDEMPOTENCY_KEY_IN_USE",
             Self::TooLarge(_) => "PAYLOAD_TOO_LARGE",
             Self::TooSlow => "REQUEST_TIMEOUT",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
@@ -121,7 +124,7 @@ impl ResponseError for ApiError {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Conflict(_) | Self::KeyInUse => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -139,6 +142,7 @@ impl ResponseError for ApiError {
             Self::TooManyRequests(seconds) => {
                 answer.insert_header((RETRY_AFTER, seconds.to_string()));
             }
+            Self::KeyInUse => drop(answer.insert_header((RETRY_AFTER, "1"))),
             Self::Unavailable(_) => drop(answer.insert_header((RETRY_AFTER, "2"))),
             Self::Unauthorized(_) => {
                 answer.insert_header(("www-authenticate", "Bearer"));

@@ -13,6 +13,7 @@ use crate::caller::{Reader, Service};
 use crate::envelope::Success;
 use crate::error::{ApiError, FieldError};
 use crate::event_input::{BATCH, Batch, read};
+use crate::seed::Seed;
 use crate::view::{LogView, seconds};
 
 /// The answer to one event, or to each of a batch.
@@ -52,18 +53,20 @@ pub(crate) async fn publish(
     api: Data<Api>,
     _caller: Service,
     request: HttpRequest,
+    seed: Seed,
     body: EventsBody,
 ) -> Result<Success<Published>, ApiError> {
     let text = std::str::from_utf8(&body.0).map_err(|e| ApiError::Malformed(e.to_string()))?;
     let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     let Ok(Batch { events }) = serde_json::from_str(text) else {
-        return publish_one(&api, read(text, trace)?).await.map(Success::accepted);
+        return publish_one(&api, read(text, trace, seed, 0)?).await.map(Success::accepted);
     };
     if events.count == 0 || events.count > BATCH {
         let message = format!("must have 1 to {BATCH} entries, found {}", events.count);
         return Err(ApiError::Invalid(vec![FieldError::new("events", message)]));
     }
-    let read = events.texts.iter().map(|text| read(text.get(), trace)).collect();
+    let texts = events.texts.iter().enumerate();
+    let read = texts.map(|(index, text)| read(text.get(), trace, seed, index)).collect();
     publish_many(&api, read).await.map(Success::accepted)
 }
 

@@ -9,7 +9,6 @@ use domain::{Cause, DeliveryId, DeliveryStatus, DeliveryTask, Event};
 use serde::Serialize;
 use store::Outcome;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use crate::Api;
 use crate::caller::{Reader, Writer};
@@ -17,6 +16,7 @@ use crate::envelope::Success;
 use crate::error::ApiError;
 use crate::query::Query;
 use crate::sent::RequestView;
+use crate::seed::Seed;
 use crate::view::{LogDetailView, LogView};
 use crate::webhooks::webhook_id;
 
@@ -66,6 +66,7 @@ pub(crate) async fn redeliver(
     api: Data<Api>,
     caller: Writer,
     path: Path<(String, String)>,
+    seed: Seed,
 ) -> Result<Success<Redelivery>, ApiError> {
     let (webhook, log) = ids(&path)?;
     api.limits.count_redelivery(&caller.user)?;
@@ -75,9 +76,8 @@ pub(crate) async fn redeliver(
         return Err(ApiError::Conflict(message.to_owned()));
     }
     let event = Event::from_payload(caller.user, event.payload).map_err(ApiError::internal)?;
-    // Drawn, not derived: every redelivery by hand is one of its own.
-    let nonce = Uuid::now_v7().to_string();
-    let id = DeliveryId::derive(&event.user, &event.id, webhook, &nonce);
+    // Every redelivery by hand is one of its own.
+    let id = DeliveryId::derive(&event.user, &event.id, webhook, &seed.nonce());
     let task =
         DeliveryTask { id, webhook, event, attempt: 1, not_before: None, cause: Cause::Redelivery };
     let message = Outgoing {

@@ -7,7 +7,9 @@ use actix_web::{Resource, Route, Scope, guard};
 
 use crate::cors::cors;
 use crate::error::ApiError;
-use crate::{Api, caller, catalogue, events, health, logs, requests, webhooks};
+use crate::{
+    Api, caller, catalogue, events, health, idempotency, jobs, logs, requests, webhooks,
+};
 
 /// Mounts the API: its routes, its answer to unknown paths, and what every answer of it has.
 /// Mount it last, for it answers whatever comes to it.
@@ -21,6 +23,7 @@ pub fn routes(api: Api) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + 'sta
         config.service(
             all.app_data(Data::new(api))
                 .default_service(web::to(|| async { Err::<&str, _>(ApiError::NotFound) }))
+                .wrap(from_fn(idempotency::once))
                 .wrap(from_fn(learn_key))
                 .wrap(cors)
                 .wrap(from_fn(requests::observe)),
@@ -58,6 +61,11 @@ fn resources() -> Vec<Resource> {
         at(&under("logs"), "GET, HEAD", [get().to(logs::list)]),
         at(&under("logs/{log_id}"), "GET, HEAD", [get().to(logs::get)]),
         at(&under("logs/{log_id}/redeliver"), "POST", [post().to(logs::redeliver)]),
+        at(&under("redeliver"), "POST", [post().to(jobs::redeliver)]),
+        at(&under("replay"), "POST", [post().to(jobs::replay)]),
+        at(&under("jobs"), "GET, HEAD", [get().to(jobs::list)]),
+        at(&under("jobs/{job_id}"), "GET, HEAD", [get().to(jobs::get)]),
+        at(&under("jobs/{job_id}/cancel"), "POST", [post().to(jobs::cancel)]),
         at("/v1/events", "POST", [post().to(events::publish)]),
         at("/v1/events/{event_id}", "GET, HEAD", [get().to(events::get)]),
     ]

@@ -78,6 +78,10 @@ impl Broker for AmqpBroker {
         HistoryReader { entries }
     }
 
+    async fn history_begins(&self) -> Result<OffsetDateTime, BrokerError> {
+        history::begins(&self.link).await.map_err(|e| BrokerError::Unavailable(e.to_string()))
+    }
+
     async fn announce(&self, message: &ControlMessage) -> Result<(), PublishError> {
         let body = serde_json::to_vec(message).expect("control messages are plain JSON");
         self.publisher.announce(Outgoing::json(body.into())).await

@@ -60,6 +60,7 @@ pub struct EmbeddedBroker {
     room: Arc<Semaphore>,
     delays: Vec<Duration>,
     timeout: Duration,
+    history_age: Duration,
     control: broadcast::Sender<ControlMessage>,
     closing: CancellationToken,
     /// Tasks belong to the runtime that opened the broker, whoever asks for them.
@@ -128,6 +129,7 @@ impl EmbeddedBroker {
             room: Arc::new(Semaphore::new(ROOM)),
             delays: config.retry_delays.clone(),
             timeout: config.publish_timeout,
+            history_age: config.history_age,
             control: broadcast::channel(WAITING).0,
             closing,
             runtime: Handle::current(),
@@ -251,6 +253,11 @@ impl Broker for EmbeddedBroker {
         };
         self.tasks.spawn_on(run, &self.runtime);
         HistoryReader { entries }
+    }
+
+    async fn history_begins(&self) -> Result<OffsetDateTime, BrokerError> {
+        let found = history::begins(&self.shelf, self.history_age).await;
+        found.map_err(|e| BrokerError::Unavailable(self.shelf.file.trouble(&e)))
     }
 
     async fn announce(&self, message: &ControlMessage) -> Result<(), PublishError> {

@@ -63,6 +63,13 @@ pub trait Broker: Send + Sync + 'static {
     /// [`HistoryEntry::CaughtUp`] tells once when everything that was there has been read.
     fn history(&self, since: Option<OffsetDateTime>) -> HistoryReader;
 
+    /// From when on the history is whole, as far as can be said: what was published before may
+    /// have been removed already.
+    ///
+    /// # Errors
+    /// [`BrokerError`] when the broker is away.
+    async fn history_begins(&self) -> Result<OffsetDateTime, BrokerError>;
+
     /// Tells every process (this one included) something that is not worth keeping.
     ///
     /// # Errors

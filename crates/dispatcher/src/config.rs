@@ -66,6 +66,10 @@ pub struct DispatcherConfig {
     /// How often overdue deliveries are looked for; 30 s by default.
     #[serde(deserialize_with = "setting::duration")]
     pub sweep_every: Duration,
+    /// Deliveries that one job (a range of redeliveries, a replay) makes in a second, at most; 50
+    /// by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub job_rate: u32,
     /// How long a stop waits for what is under way; 45 s by default.
     #[serde(deserialize_with = "setting::duration")]
     pub grace: Duration,
@@ -91,6 +95,7 @@ impl Default for DispatcherConfig {
             cache_users: 100_000,
             remembered_events: 200_000,
             sweep_every: Duration::from_secs(30),
+            job_rate: 50,
             grace: Duration::from_secs(45),
         }
     }

@@ -12,6 +12,7 @@ mod config;
 mod gate;
 mod health;
 mod intake;
+mod jobs;
 mod metrics;
 mod pace;
 mod progress;
@@ -99,6 +100,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         tokio::spawn(intake::run(context.clone(), Queue::Deliver, config.deliver_prefetch)),
         tokio::spawn(subscribers::follow_changes(context.clone())),
         tokio::spawn(sweep::run(context.clone(), config.sweep_every)),
+        tokio::spawn(jobs::run(context.clone(), config.job_rate)),
     ];
     stop.cancelled().await;
     let end = tokio::time::Instant::now() + config.grace;

@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod job;
 mod model;
 
 mod connection;
@@ -14,6 +15,7 @@ mod instant;
 mod keyring;
 mod migration;
 
+mod rekey;
 mod webhook_row;
 mod webhooks;
 
@@ -24,8 +26,11 @@ mod outcome_columns;
 mod recording;
 
 mod counting;
+mod idempotency;
+mod jobs;
 mod lease;
 mod logs;
+mod redeliveries;
 mod sweep;
 
 use std::sync::Arc;
@@ -34,11 +39,15 @@ use sea_orm::DatabaseConnection;
 
 pub use config::{DatabaseConfig, SecretsConfig};
 pub use error::StoreError;
+pub use idempotency::{Claimed, KEY_LIFETIME, KeyedRequest, LARGEST_ANSWER};
+pub use job::{Job, JobCounts, JobKind, JobScope, JobStatus, NewJob, RangePage};
 pub use model::{
     AttemptRow, DeliveryFilter, DeliveryPlace, DeliveryProgress, DeliveryRow, EventRow, NewWebhook,
     Outcome, Overdue, Page, PageRequest, WebhookChange, WebhookFilter, WebhookStats,
     WebhookWithStats,
 };
+pub use redeliveries::Recorded;
+pub use rekey::{Rekeyed, Sealed};
 
 /// Everything that is kept. Cloning shares the connections.
 #[derive(Clone, Debug)]

@@ -11,7 +11,7 @@ use sea_orm::{
 use time::OffsetDateTime;
 
 use crate::counting::{Seen, total};
-use crate::entity::{delivery, webhook, webhook_day};
+use crate::entity::{delivery, job, webhook, webhook_day};
 use crate::error::is_conflict;
 use crate::instant::{now, to_micros};
 use crate::outcome_columns::storable;
@@ -32,10 +32,27 @@ impl Store {
     /// # Errors
     /// [`StoreError::LimitReached`]; of two that race for the last place one gets it.
     pub async fn create_webhook(&self, new: NewWebhook, limit: u64) -> Result<Webhook, StoreError> {
-        let made = made(new);
+        self.create_webhook_once(WebhookId::generate(), new, limit).await
+    }
+
+    /// Makes the webhook `id`, as [`Store::create_webhook`] does; gives back the one there is
+    /// when it was made before.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitReached`].
+    pub async fn create_webhook_once(
+        &self,
+        id: WebhookId,
+        new: NewWebhook,
+        limit: u64,
+    ) -> Result<Webhook, StoreError> {
+        let made = made(id, new);
         let row = row_of(&self.keyring, &made)?;
         let transaction = self.writer.begin().await?;
         lock_user(&transaction, &made.user).await?;
+        if let Some(before) = one_of(&made.user, id).one(&transaction).await? {
+            return webhook_of(&self.keyring, before);
+        }
         let owned = webhook::Entity::find().filter(owner(&made.user));
         if limit > 0 && owned.count(&transaction).await? >= limit {
             return Err(StoreError::LimitReached(limit));
@@ -233,15 +250,19 @@ impl Store {
             .filter(webhook_day::Column::WebhookId.eq(id.as_uuid()))
             .exec(&transaction)
             .await?;
+        job::Entity::delete_many()
+            .filter(job::Column::WebhookId.eq(id.as_uuid()))
+            .exec(&transaction)
+            .await?;
         transaction.commit().await?;
         Ok(true)
     }
 }
 
-fn made(new: NewWebhook) -> Webhook {
+fn made(id: WebhookId, new: NewWebhook) -> Webhook {
     let at = now();
     Webhook {
-        id: WebhookId::generate(),
+        id,
         user: new.user,
         name: new.name,
         url: new.url,
@@ -272,7 +293,10 @@ fn one_of(user: &UserId, id: WebhookId) -> Select<webhook::Entity> {
 }
 
 /// Makes those who create webhooks for one user wait for each other; on SQLite they do anyway.
-async fn lock_user(transaction: &Patient<DatabaseTransaction>, user: &UserId) -> Result<(), DbErr> {
+pub(crate) async fn lock_user(
+    transaction: &Patient<DatabaseTransaction>,
+    user: &UserId,
+) -> Result<(), DbErr> {
     if transaction.get_database_backend() != DatabaseBackend::Postgres {
         return Ok(());
     }

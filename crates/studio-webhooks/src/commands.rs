@@ -8,6 +8,7 @@ pub(crate) mod gateway;
 pub(crate) mod migrate;
 mod parts;
 pub(crate) mod publish;
+pub(crate) mod secrets;
 mod signals;
 pub(crate) mod token;
 pub(crate) mod verify;

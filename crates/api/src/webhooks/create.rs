@@ -7,6 +7,7 @@ use crate::body::Fields;
 use crate::caller::Writer;
 use crate::envelope::Success;
 use crate::error::ApiError;
+use crate::seed::Seed;
 use crate::validation::new_webhook;
 use crate::view::CreatedView;
 
@@ -14,10 +15,11 @@ use crate::view::CreatedView;
 pub(crate) async fn create(
     api: Data<Api>,
     caller: Writer,
+    seed: Seed,
     fields: Fields,
 ) -> Result<Success<CreatedView>, ApiError> {
     let new = new_webhook(fields, caller.user, api.sender.guard())?;
-    let made = api.store.create_webhook(new, api.config.max_webhooks).await?;
+    let made = api.store.create_webhook_once(seed.webhook(), new, api.config.max_webhooks).await?;
     super::announce(&api, &made.user, made.id).await;
     Ok(Success::created(made.into()))
 }

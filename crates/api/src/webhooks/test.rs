@@ -3,8 +3,8 @@
 use actix_web::web::{Data, Path};
 use delivery::Endpoint;
 use domain::{
-    AttemptReport, Cause, DeliveryId, DeliveryStatus, Event, EventId, EventSet, EventType, Origin,
-    UserId, Webhook,
+    AttemptReport, Cause, DeliveryId, DeliveryStatus, Event, EventSet, EventType, Origin, UserId,
+    Webhook,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -16,6 +16,7 @@ use crate::body::OptionalFields;
 use crate::caller::Writer;
 use crate::envelope::Success;
 use crate::error::{ApiError, FieldError};
+use crate::seed::Seed;
 use crate::validation::Form;
 use crate::view::seconds;
 use crate::webhooks::webhook_id;
@@ -47,6 +48,7 @@ pub(crate) async fn test(
     api: Data<Api>,
     caller: Writer,
     path: Path<String>,
+    seed: Seed,
     fields: OptionalFields,
 ) -> Result<Success<TestView>, ApiError> {
     let found = api.store.webhook(&caller.user, webhook_id(&path)?).await?;
@@ -60,7 +62,8 @@ pub(crate) async fn test(
         }
     };
     api.limits.count_test(&caller.user)?;
-    let event = sample(&caller.user, asked.unwrap_or_else(|| first_subscribed(&found.webhook)))?;
+    let kind = asked.unwrap_or_else(|| first_subscribed(&found.webhook));
+    let event = sample(&caller.user, kind, seed)?;
     let now = OffsetDateTime::now_utc();
     let endpoint = Endpoint::new(&found.webhook, now).map_err(ApiError::internal)?;
     let id = DeliveryId::derive(&caller.user, &event.id, found.webhook.id, "test");
@@ -96,11 +99,11 @@ fn first_subscribed(webhook: &Webhook) -> EventType {
     found.copied().unwrap_or(EventType::ScrapeCompleted)
 }
 
-fn sample(user: &UserId, kind: EventType) -> Result<Event, ApiError> {
+fn sample(user: &UserId, kind: EventType, seed: Seed) -> Result<Event, ApiError> {
     let text = format!(
         r#"{{"id":"{}","event":"{kind}","timestamp":"{}","user_id":"{user}","data":{}}}"#,
-        EventId::generate(),
-        seconds(OffsetDateTime::now_utc()),
+        seed.event(0),
+        seconds(seed.at()),
         kind.example_data(),
     );
     Event::from_json(text.as_bytes(), &Origin::default()).map_err(ApiError::internal)

@@ -5,10 +5,13 @@
 mod database;
 mod samples;
 
+mod idempotency;
+mod jobs;
 mod leases;
 mod logs;
 mod outages;
 mod recording;
+mod rekey;
 mod schema;
 mod secrets;
 mod statistics;
