@@ -7,6 +7,7 @@ mod body;
 mod caller;
 mod catalogue;
 mod config;
+mod docs_page;
 mod envelope;
 mod error;
 mod event_input;
@@ -16,6 +17,7 @@ mod json;
 mod limits;
 mod logs;
 mod metrics;
+mod openapi;
 mod query;
 mod requests;
 mod routes;
@@ -34,6 +36,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 pub use config::ApiConfig;
+pub use openapi::document as openapi;
 pub use requests::observe;
 pub use routes::routes;
 

@@ -94,7 +94,10 @@ fn finish(headers: &mut HeaderMap, name: &str, remaining: Option<Remaining>) {
         (HeaderName::from_static("referrer-policy"), "no-referrer"),
     ];
     for (name, value) in fixed {
-        headers.insert(name, HeaderValue::from_static(value));
+        // The page of the API's description brings a policy of its own.
+        if !headers.contains_key(&name) {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
     }
     for (name, number) in remaining.iter().flat_map(Remaining::headers) {
         headers.insert(HeaderName::from_static(name), HeaderValue::from(number));

@@ -13,6 +13,30 @@ use crate::error::{ApiError, FieldError};
 
 pub(crate) use webhook::{change, generate_secret, new_webhook};
 
+/// What fields may have at most; the document shows the same.
+pub(crate) mod limits {
+    /// Characters of a webhook's name.
+    pub(crate) const NAME: usize = 100;
+    /// Entries of `events`: each type at most once.
+    pub(crate) const EVENTS: usize = 12;
+    /// Entries of `project_ids`.
+    pub(crate) const PROJECTS: usize = 100;
+    /// Largest `rate_limit`, deliveries in one second.
+    pub(crate) const RATE: u32 = 1_000;
+    /// Headers of one webhook.
+    pub(crate) const HEADERS: usize = 20;
+    /// Bytes of a header's name.
+    pub(crate) const HEADER_NAME: usize = 128;
+    /// Bytes of a header's value.
+    pub(crate) const HEADER_VALUE: usize = 4 * 1024;
+    /// Entries of `metadata`.
+    pub(crate) const METADATA: usize = 50;
+    /// Characters of a key of `metadata`.
+    pub(crate) const METADATA_KEY: usize = 64;
+    /// Characters of a value of `metadata`.
+    pub(crate) const METADATA_VALUE: usize = 500;
+}
+
 /// The fields of a request that are not looked at yet, and what is wrong so far.
 pub(crate) struct Form {
     fields: BTreeMap<String, Value>,

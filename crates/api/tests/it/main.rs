@@ -4,6 +4,7 @@
 
 mod access;
 mod conventions;
+mod described;
 mod events;
 mod health;
 mod isolation;
