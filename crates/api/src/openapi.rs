@@ -5,6 +5,7 @@
 //! [`answers`] and [`links`]. `docs/openapi.json` is the same text, kept equal by a test.
 
 mod answers;
+mod errors;
 mod examples;
 pub(crate) mod filter;
 mod links;
@@ -13,7 +14,7 @@ pub(crate) mod parameters;
 pub(crate) mod requests;
 pub(crate) mod schema;
 
-pub(crate) use answers::error_code;
+pub(crate) use errors::error_code;
 
 use std::sync::LazyLock;
 

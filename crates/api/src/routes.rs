@@ -11,7 +11,8 @@ use crate::{Api, catalogue, docs_page, events, health, logs, openapi, requests, 
 /// Mount it last, for it answers whatever comes to it.
 pub fn routes(api: Api) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + 'static {
     move |config: &mut ServiceConfig| {
-        let all = resources().into_iter().fold(web::scope(""), Scope::service);
+        let resources = resources().into_iter().map(|entry| entry.resource);
+        let all = resources.fold(web::scope(""), Scope::service);
         config.service(
             all.app_data(Data::new(api))
                 .default_service(web::to(|| async { Err::<&str, _>(ApiError::NotFound) }))
@@ -21,55 +22,58 @@ pub fn routes(api: Api) -> impl FnOnce(&mut ServiceConfig) + Clone + Send + 'sta
 }
 
 /// A path, the methods that it takes, and who answers them.
-type Entry = (String, &'static str, Vec<Route>);
-
-fn resources() -> Vec<Resource> {
-    entries().into_iter().map(|(path, methods, routes)| at(&path, methods, routes)).collect()
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "tests compare path and methods with the document")
+)]
+struct Entry {
+    path: String,
+    methods: &'static str,
+    resource: Resource,
 }
 
 /// Every path with its methods.
 #[cfg(test)]
 pub(crate) fn table() -> impl Iterator<Item = (String, &'static str)> {
-    entries().into_iter().map(|(path, methods, _)| (path, methods))
+    resources().into_iter().map(|entry| (entry.path, entry.methods))
 }
 
-fn entries() -> Vec<Entry> {
+fn resources() -> Vec<Entry> {
     use web::{delete, patch, post, put};
     let webhook = "/v1/webhooks/{webhook_id}";
     let under = |path: &str| format!("{webhook}/{path}");
-    let fixed = |path: &str| path.to_owned();
     vec![
-        (fixed("/healthz"), "GET, HEAD", vec![get().to(health::healthz)]),
-        (fixed("/readyz"), "GET, HEAD", vec![get().to(health::readyz)]),
-        (fixed("/metrics"), "GET, HEAD", vec![get().to(health::metrics)]),
-        (fixed("/openapi.json"), "GET, HEAD", vec![get().to(openapi::serve)]),
-        (fixed("/docs"), "GET, HEAD", vec![get().to(docs_page::page)]),
-        (fixed("/docs/page.css"), "GET, HEAD", vec![get().to(docs_page::style)]),
-        (fixed("/docs/page.js"), "GET, HEAD", vec![get().to(docs_page::script)]),
-        (
-            fixed("/v1/webhooks"),
+        at("/healthz", "GET, HEAD", [get().to(health::healthz)]),
+        at("/readyz", "GET, HEAD", [get().to(health::readyz)]),
+        at("/metrics", "GET, HEAD", [get().to(health::metrics)]),
+        at("/openapi.json", "GET, HEAD", [get().to(openapi::serve)]),
+        at("/docs", "GET, HEAD", [get().to(docs_page::page)]),
+        at("/docs/page.css", "GET, HEAD", [get().to(docs_page::style)]),
+        at("/docs/page.js", "GET, HEAD", [get().to(docs_page::script)]),
+        at(
+            "/v1/webhooks",
             "GET, HEAD, POST",
-            vec![get().to(webhooks::read::list), post().to(webhooks::create::create)],
+            [get().to(webhooks::read::list), post().to(webhooks::create::create)],
         ),
         // Before the path of one webhook, which would take it for an id.
-        (fixed("/v1/webhooks/events"), "GET, HEAD", vec![get().to(catalogue::list)]),
-        (
-            fixed(webhook),
+        at("/v1/webhooks/events", "GET, HEAD", [get().to(catalogue::list)]),
+        at(
+            webhook,
             "GET, HEAD, PUT, PATCH, DELETE",
-            vec![
+            [
                 get().to(webhooks::read::get),
                 put().to(webhooks::update::update),
                 patch().to(webhooks::update::patch),
                 delete().to(webhooks::delete::delete),
             ],
         ),
-        (under("test"), "POST", vec![post().to(webhooks::test::test)]),
-        (under("rotate-secret"), "POST", vec![post().to(webhooks::rotate::rotate)]),
-        (under("logs"), "GET, HEAD", vec![get().to(logs::list)]),
-        (under("logs/{log_id}"), "GET, HEAD", vec![get().to(logs::get)]),
-        (under("logs/{log_id}/redeliver"), "POST", vec![post().to(logs::redeliver)]),
-        (fixed("/v1/events"), "POST", vec![post().to(events::publish)]),
-        (fixed("/v1/events/{event_id}"), "GET, HEAD", vec![get().to(events::get)]),
+        at(&under("test"), "POST", [post().to(webhooks::test::test)]),
+        at(&under("rotate-secret"), "POST", [post().to(webhooks::rotate::rotate)]),
+        at(&under("logs"), "GET, HEAD", [get().to(logs::list)]),
+        at(&under("logs/{log_id}"), "GET, HEAD", [get().to(logs::get)]),
+        at(&under("logs/{log_id}/redeliver"), "POST", [post().to(logs::redeliver)]),
+        at("/v1/events", "POST", [post().to(events::publish)]),
+        at("/v1/events/{event_id}", "GET, HEAD", [get().to(events::get)]),
     ]
 }
 
@@ -79,7 +83,9 @@ fn get() -> Route {
 }
 
 /// A path with its methods; any other is answered with the list of them.
-fn at(path: &str, methods: &'static str, routes: Vec<Route>) -> Resource {
+fn at<const N: usize>(path: &str, methods: &'static str, routes: [Route; N]) -> Entry {
     let refuse = move || async move { Err::<&str, _>(ApiError::MethodNotAllowed(methods)) };
-    routes.into_iter().fold(web::resource(path), Resource::route).default_service(web::to(refuse))
+    let resource = routes.into_iter().fold(web::resource(path), Resource::route);
+    let resource = resource.default_service(web::to(refuse));
+    Entry { path: path.to_owned(), methods, resource }
 }

@@ -101,6 +101,14 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
+/// A whole number, however it is written: `60` and `60.0` are the same in JSON.
+pub(crate) fn whole(value: &Value) -> Option<u64> {
+    // Up to here doubles are exact.
+    let exact =
+        |number: &f64| number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(number);
+    value.as_u64().or_else(|| value.as_f64().filter(exact).map(|number| number as u64))
+}
+
 /// A text of `least` to `most` characters, without control characters.
 fn text(field: &str, value: Value, least: usize, most: usize) -> Result<String, Vec<FieldError>> {
     let Value::String(text) = value else {
@@ -158,4 +166,27 @@ fn collect<T, E>(results: impl IntoIterator<Item = Result<T, Vec<E>>>) -> Result
         }
     }
     if bad.is_empty() { Ok(good) } else { Err(bad) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_point() {
+        for (value, expected) in [
+            (json!(60), Some(60)),
+            (json!(60.0), Some(60)),
+            (json!(6e1), Some(60)),
+            (json!(0.0), Some(0)),
+            (json!(60.5), None),
+            (json!(-1.0), None),
+            (json!(1e300), None),
+            (json!("60"), None),
+            (json!(true), None),
+        ] {
+            assert_eq!(whole(&value), expected, "{value}");
+        }
+    }
 }

@@ -93,31 +93,32 @@ function inside(schema) {
   return s;
 }
 
-function field(name, schema, must, depth) {
+// `asked`: whether it is sent, so that what is required is worth a mark.
+function field(name, schema, must, depth, asked = true) {
   const s = resolve(schema);
   const values = s.enum || resolve(s.items).enum;
   const inner = inside(schema);
   const deeper = depth < 5 && (inner.properties || inner.oneOf);
   return el('li', {},
     el('span', { class: 'name' }, name), el('span', { class: 'kind' }, kind(schema)),
-    must && el('span', { class: 'must' }, 'required'),
+    asked && must && el('span', { class: 'must' }, 'required'),
     s.description && el('p', {}, inline(s.description)),
     rules(s) && el('div', { class: 'rules' }, rules(s)),
     values && el('div', { class: 'values' }, values.map((value) => el('code', {}, String(value)))),
-    deeper && el('details', {}, el('summary', {}, 'Fields'), fields(inner, depth + 1)));
+    deeper && el('details', {}, el('summary', {}, 'Fields'), fields(inner, depth + 1, asked)));
 }
 
-function fields(schema, depth = 0) {
+function fields(schema, depth = 0, asked = true) {
   const s = inside(schema);
   if (s.oneOf) {
     return el('ul', { class: 'fields' }, s.oneOf.map((variant, i) => {
       const v = resolve(variant);
       const title = v.description || v.title || v.from || `form ${i + 1}`;
-      return el('li', {}, el('p', {}, el('strong', {}, i ? 'or ' : 'either '), inline(title)), fields(v, depth));
+      return el('li', {}, el('p', {}, el('strong', {}, i ? 'or ' : 'either '), inline(title)), fields(v, depth, asked));
     }));
   }
   const required = new Set(s.required);
-  const rows = Object.entries(s.properties || {}).map(([name, of]) => field(name, of, required.has(name), depth));
+  const rows = Object.entries(s.properties || {}).map(([name, of]) => field(name, of, required.has(name), depth, asked));
   return el('ul', { class: 'fields' }, rows);
 }
 
@@ -217,7 +218,7 @@ function answers(responses) {
     });
     return el('details', {},
       el('summary', {}, el('span', { class: `status ${status < 400 ? 'good' : 'bad'}` }, status), ...inline(response.description)),
-      schema && fields(schema), headers.length > 0 && el('h4', {}, 'Headers'), el('ul', { class: 'fields' }, headers));
+      schema && fields(schema, 0, false), headers.length > 0 && el('h4', {}, 'Headers'), el('ul', { class: 'fields' }, headers));
   });
 }
 

@@ -1,84 +1,21 @@
 //! What all answers have in common: the envelopes, the errors, the headers, who may ask.
 
-use actix_web::ResponseError;
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::PartialSchema;
 use utoipa::openapi::header::{Header, HeaderBuilder};
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBody;
 use utoipa::openapi::response::{Response, ResponseBuilder};
-use utoipa::openapi::schema::{Components, Object, ObjectBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::schema::{Components, ObjectBuilder, Schema, SchemaType, Type};
 use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required};
+use utoipa::openapi::{Ref, RefOr, Required};
 
 use crate::envelope::Pagination;
-use crate::error::{ApiError, ErrorBody, FieldError};
+use crate::error::{ErrorBody, FieldError};
+use crate::openapi::errors::cases;
 
 /// The id of the examples' requests.
 pub(crate) const REQUEST: &str = "req_0198c6a1b2c37d4e8f90a1b2c3d4e5f6";
-
-/// An error of each kind, with the sentence that says when it happens.
-fn errors() -> Vec<(&'static str, &'static str, ApiError)> {
-    let wrong = FieldError::new("url", "must begin with https:// or http://");
-    let limit = "you have 100 webhooks, as many as are allowed; delete one first";
-    vec![
-        (
-            "Malformed",
-            "The body is no JSON, or a key of it stands twice.",
-            ApiError::Malformed("EOF while parsing an object at line 1 column 9".to_owned()),
-        ),
-        (
-            "Unauthorized",
-            "There is no access token, or none that is valid.",
-            ApiError::Unauthorized("the access token has expired"),
-        ),
-        (
-            "Forbidden",
-            "The token's roles do not allow it.",
-            ApiError::Forbidden("the token's roles do not allow changing webhooks"),
-        ),
-        ("NotFound", "Unknown, or another user's: the two look the same.", ApiError::NotFound),
-        (
-            "MethodNotAllowed",
-            "The path does not take this method; `Allow` lists those that it takes.",
-            ApiError::MethodNotAllowed("GET, HEAD, POST"),
-        ),
-        ("RequestTimeout", "The body did not arrive in time.", ApiError::TooSlow),
-        (
-            "Conflict",
-            "It does not go together with how things are; the message says why.",
-            ApiError::Conflict(limit.to_owned()),
-        ),
-        ("PayloadTooLarge", "The body is too large.", ApiError::TooLarge(64 * 1024)),
-        (
-            "UnsupportedMediaType",
-            "The body is not `application/json`, or compressed.",
-            ApiError::UnsupportedMediaType,
-        ),
-        (
-            "ValidationError",
-            "`details` names every wrong field or parameter.",
-            ApiError::Invalid(vec![wrong]),
-        ),
-        ("RateLimited", "Too many requests in a minute.", ApiError::TooManyRequests(12)),
-        ("InternalError", "Our fault; it was noted.", ApiError::Internal),
-        (
-            "ServiceUnavailable",
-            "The database or the broker is away: ask again later.",
-            ApiError::Unavailable("the database"),
-        ),
-    ]
-}
-
-/// Every `code` of an error.
-pub(crate) fn error_code() -> Object {
-    let codes = errors().into_iter().map(|(_, _, error)| error.code());
-    ObjectBuilder::new()
-        .schema_type(SchemaType::Type(Type::String))
-        .description(Some("The case, for programs."))
-        .enum_values(Some(codes))
-        .build()
-}
 
 /// Adds what operations refer to: schemas of the envelopes, the errors, the headers.
 pub(crate) fn add_components(components: &mut Components) {
@@ -94,21 +31,11 @@ pub(crate) fn add_components(components: &mut Components) {
     ] {
         components.schemas.insert(name.to_owned(), schema);
     }
-    for (name, description, error) in errors() {
-        let body = json!({
-            "success": false,
-            "error": ErrorBody::from(&error),
-            "meta": { "request_id": REQUEST },
-        });
-        let content = ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name("Error")))
-            .example(Some(body))
-            .build();
-        let response =
-            ResponseBuilder::new().description(description).content("application/json", content);
-        let mut response = response.build();
-        add_to(&mut response, error.status_code().as_u16(), true);
-        components.responses.insert(name.to_owned(), response.into());
+    for case in cases() {
+        let response = ResponseBuilder::new().description(case.when);
+        let mut response = response.content("application/json", case.content()).build();
+        add_to(&mut response, case.status(), true);
+        components.responses.insert(case.name.to_owned(), response.into());
     }
     for (name, header) in all_headers() {
         components.headers.insert(name.to_owned(), header.into());
@@ -282,11 +209,11 @@ pub(crate) fn finish(path: &str, method: &str, operation: &mut Operation) {
     if operation.request_body.is_some() {
         wanted.extend([400, 408, 413, 415]);
     }
-    for (name, _, error) in errors() {
-        let status = error.status_code().as_u16();
+    for case in cases() {
+        let status = case.status();
         let given = operation.responses.responses.contains_key(&status.to_string());
         if wanted.contains(&status) || given {
-            let reference = RefOr::Ref(Ref::from_response_name(name));
+            let reference = RefOr::Ref(Ref::from_response_name(case.name));
             operation.responses.responses.insert(status.to_string(), reference);
         }
     }

@@ -1,8 +1,8 @@
 //! The language of filters (`docs/api.md`, "Filters"; read in `domain::Filter`), as a schema.
 
 use utoipa::openapi::schema::{
-    AdditionalProperties, ArrayBuilder, Components, Object, ObjectBuilder, OneOf, OneOfBuilder,
-    Schema, SchemaType, Type,
+    AdditionalProperties, ArrayBuilder, Components, Object, ObjectBuilder, OneOfBuilder, Schema,
+    SchemaType, Type,
 };
 use utoipa::openapi::{Ref, RefOr};
 
@@ -13,12 +13,13 @@ const PATH_OR_WORD: &str = r"^(\$and|\$or|\$not|[^.$][^.]*(\.[^.$][^.]*){0,15})$
 const PATHS: usize = 32;
 
 /// A webhook's `filter`.
-pub(crate) fn of_webhook() -> OneOf {
+pub(crate) fn of_webhook() -> Schema {
     OneOfBuilder::new()
         .item(Ref::from_schema_name("Filter"))
         .item(ObjectBuilder::new().schema_type(SchemaType::Type(Type::Null)))
         .description(Some("Only events whose `data` passes; every event when null."))
         .build()
+        .into()
 }
 
 /// Adds the schemas of filters.
@@ -30,6 +31,7 @@ pub(super) fn add(components: &mut Components) {
         .description(Some("A value to be equal to, or operators, all of which must hold."))
         .build();
     let filters = ArrayBuilder::new().items(Ref::from_schema_name("Filter")).min_items(Some(1));
+    let filters = filters.build();
     let filter = ObjectBuilder::new()
         .description(Some(
             "Conditions on an event's `data`, all of which must hold: names are paths such as \
@@ -66,7 +68,9 @@ fn operators(value: &Object) -> Object {
         ("$not", not),
     ];
     let object = ObjectBuilder::new()
-        .description(Some("What is asked of the value at a path; of a list, of one of its entries."))
+        .description(Some(
+            "What is asked of the value at a path; of a list, of one of its entries.",
+        ))
         .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)))
         .min_properties(Some(1));
     named.into_iter().fold(object, |object, (name, schema)| object.property(name, schema)).build()

@@ -116,7 +116,6 @@ pub(crate) struct NewEvent {
     #[schema(min_length = 1, max_length = 128, pattern = r"^[!#-\[\]-~]+$")]
     user_id: String,
     /// What happened: sent as it is, byte for byte.
-    #[schema(inline)]
     data: EventData,
 }
 

@@ -83,6 +83,19 @@ fn map(most: usize, name: ObjectBuilder, value: ObjectBuilder, description: &str
         .build()
 }
 
+pub(crate) fn always() -> Object {
+    boolean(true)
+}
+
+pub(crate) fn never() -> Object {
+    boolean(false)
+}
+
+fn boolean(only: bool) -> Object {
+    let boolean = ObjectBuilder::new().schema_type(SchemaType::Type(Type::Boolean));
+    boolean.enum_values(Some([only])).build()
+}
+
 pub(crate) fn secret() -> Object {
     // Not what was read as the masked form.
     text(8, 256, r"^(?!whsec_\.\.\.)[^\u0000-\u001f\u007f-\u009f]*$")

@@ -11,7 +11,7 @@ use store::{NewWebhook, WebhookChange};
 
 use crate::body::Fields;
 use crate::error::{ApiError, FieldError};
-use crate::validation::{Form, collect, headers, kind, limits, list, object, text, wrong};
+use crate::validation::{Form, collect, headers, kind, limits, list, object, text, whole, wrong};
 
 type Checked<T> = Result<T, Vec<FieldError>>;
 
@@ -151,13 +151,14 @@ fn rate_limit(value: Value) -> Checked<Option<u32>> {
     if value.is_null() {
         return Ok(None);
     }
-    let limit = value.as_u64().and_then(|most| u32::try_from(most).ok());
+    let limit = whole(&value).and_then(|most| u32::try_from(most).ok());
     match limit.filter(|most| (1..=limits::RATE).contains(most)) {
         Some(limit) => Ok(Some(limit)),
         None => Err(wrong(
             "rate_limit",
             format!(
-                "must be a whole number from 1 to {limits::RATE} (deliveries a second), or null"
+                "must be a whole number from 1 to {} (deliveries a second), or null",
+                limits::RATE
             ),
         )),
     }

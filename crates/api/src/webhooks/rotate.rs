@@ -13,7 +13,7 @@ use crate::envelope::Success;
 use crate::error::{ApiError, FieldError};
 use crate::openapi::parameters::WebhookPath;
 use crate::openapi::requests::RotateRequest;
-use crate::validation::{Form, generate_secret};
+use crate::validation::{Form, generate_secret, whole};
 use crate::view::CreatedView;
 use crate::webhooks::webhook_id;
 
@@ -56,7 +56,7 @@ pub(crate) async fn rotate(
 }
 
 fn grace_seconds(value: Value) -> Result<u64, Vec<FieldError>> {
-    value.as_u64().filter(|seconds| *seconds <= LONGEST_GRACE).ok_or_else(|| {
+    whole(&value).filter(|seconds| *seconds <= LONGEST_GRACE).ok_or_else(|| {
         let message = format!("must be a whole number from 0 to {LONGEST_GRACE}");
         vec![FieldError::new("grace_seconds", message)]
     })

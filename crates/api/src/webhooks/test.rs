@@ -19,6 +19,7 @@ use crate::envelope::Success;
 use crate::error::{ApiError, FieldError};
 use crate::openapi::parameters::WebhookPath;
 use crate::openapi::requests::TestRequest;
+use crate::openapi::schema;
 use crate::validation::Form;
 use crate::view::seconds;
 use crate::webhooks::webhook_id;
@@ -30,6 +31,8 @@ use crate::webhooks::webhook_id;
 pub(crate) enum TestView {
     /// The endpoint took it.
     Delivered {
+        /// Always true.
+        #[schema(schema_with = schema::always)]
         delivered: bool,
         #[schema(required)]
         status_code: Option<u16>,
@@ -39,6 +42,8 @@ pub(crate) enum TestView {
     },
     /// It did not, or could not be reached.
     Failed {
+        /// Always false.
+        #[schema(schema_with = schema::never)]
         delivered: bool,
         error: String,
         #[schema(required)]

@@ -9,8 +9,8 @@ use serde_json::json;
 use crate::support::studio::{Backend, Studio};
 
 /// Requests of each kind to each operation: few in every test run, many in `make fuzz-api`.
-fn examples() -> String {
-    std::env::var("FUZZ_EXAMPLES").unwrap_or_else(|_| "8".to_owned())
+fn examples() -> Option<String> {
+    std::env::var("FUZZ_EXAMPLES").ok()
 }
 
 /// Two users, who must not see what is each other's, and a service, which publishes.
@@ -38,9 +38,11 @@ async fn fuzz(tokens: &str) {
     let mut command = Command::new(bench::servers::target_folder().join("python/bin/python3"));
     command
         .args(["-m", "schemathesis.cli", "run", "--no-color", "--continue-on-failure"])
-        .args(["--phases", "examples,coverage,fuzzing,stateful", "--max-examples", &examples()])
+        .args(["--phases", "examples,coverage,fuzzing,stateful", "--max-examples"])
+        .arg(examples().as_deref().unwrap_or("8"))
         .arg(format!("{}/openapi.json", studio.api))
         .env("FUZZ_ENDPOINT", format!("{}/healthz", studio.api))
+        .env("FUZZ_SHALLOW", if examples().is_none() { "1" } else { "" })
         .env("FUZZ_WITHOUT_TOKEN", if tokens.is_empty() { "1" } else { "" })
         .current_dir(studio.folder.path());
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();

@@ -15,6 +15,16 @@ schemathesis.openapi.format(
 )
 
 
+if os.environ.get("FUZZ_SHALLOW"):
+
+    @schemathesis.hook
+    def before_load_schema(context, raw_schema):
+        """Filters within filters take schemathesis half a minute for each operation."""
+        schemas = raw_schema["components"]["schemas"]
+        del schemas["Filter"]["properties"], schemas["FilterOperators"]["properties"]["$not"]
+        schemas["Filter"]["propertyNames"]["pattern"] = r"^[^.$][^.]*(\.[^.$][^.]*){0,15}$"
+
+
 @schemathesis.hook
 def before_call(context, case, kwargs):
     """Acting for others needs an admin's token, which neither user has: each such request would be
@@ -22,6 +32,9 @@ def before_call(context, case, kwargs):
     user = (case.query or {}).get("user_id")
     if isinstance(user, str) and re.fullmatch(r"[!#-\[\]-~]{1,128}", user):
         del case.query["user_id"]
+    # A cursor is right only if an answer held it.
+    if isinstance((case.query or {}).get("cursor"), str):
+        del case.query["cursor"]
 
 
 def depth(value):
