@@ -1,7 +1,7 @@
 //! The API, asked by its own description: schemathesis makes requests that fit it and requests
 //! that do not, follows its links, and holds every answer against it (`docs/api.md`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::json;
@@ -25,17 +25,25 @@ fn users(studio: &Studio) -> String {
     json!({ "auth": all }).to_string()
 }
 
+fn python() -> Command {
+    Command::new(bench::servers::target_folder().join("python/bin/python3"))
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/fuzzing").join(name)
+}
+
 /// Starts an installation and has it asked with every check of schemathesis.
 async fn fuzz(tokens: &str) {
     let unlimited = [("STUDIO__API__MAX_WEBHOOKS", "0")];
     let studio = Studio::with(Backend::Embedded, &unlimited).await;
-    let hooks = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/fuzzing/hooks.py");
+    let hooks = script("hooks.py");
     let config = format!(
         "hooks = {hooks:?}\n{tokens}\n[checks.response_schema_conformance]\nvalidate-formats = true\n"
     );
     std::fs::write(studio.folder.path().join("schemathesis.toml"), config).unwrap();
     std::fs::write(studio.folder.path().join("users.json"), users(&studio)).unwrap();
-    let mut command = Command::new(bench::servers::target_folder().join("python/bin/python3"));
+    let mut command = python();
     command
         .args(["-m", "schemathesis.cli", "run", "--no-color", "--continue-on-failure"])
         .args(["--phases", "examples,coverage,fuzzing,stateful", "--max-examples"])
@@ -50,6 +58,15 @@ async fn fuzz(tokens: &str) {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     println!("{text}");
+}
+
+#[test]
+fn every_example_fits_its_schema() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
+    let mut check = python();
+    check.arg(script("examples.py")).stdin(std::fs::File::open(file).unwrap());
+    let output = check.output().expect("`make test-tools` installs schemathesis");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test(flavor = "multi_thread")]
