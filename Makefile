@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 BIN := target/release/studio-webhooks
 
-.PHONY: help run test test-tools lint bench chaos clean-tests
+.PHONY: help run test test-tools fuzz-api openapi lint bench chaos clean-tests
 
 help: ## Print this list
 	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  make %-12s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
@@ -17,8 +17,16 @@ test: test-tools ## Install RabbitMQ and PostgreSQL where missing, start private
 	cargo test --workspace --all-targets -- --test-threads 4
 	cargo test --workspace --doc
 
-test-tools: ## Install what the tests need: RabbitMQ, PostgreSQL, Python's pika, Node's amqplib
+test-tools: ## Install what the tests need: RabbitMQ, PostgreSQL, Python's pika and schemathesis, Node's amqplib
 	@docs/examples/install-test-tools.sh
+
+fuzz-api: test-tools ## Ask the API by its own description, thoroughly (schemathesis, all checks; some minutes)
+	cargo build --bins
+	FUZZ_EXAMPLES=300 cargo test --workspace --test system fuzzing:: -- --nocapture
+
+openapi: ## Rewrite docs/openapi.json from the code
+	cargo run --quiet --bin studio-webhooks openapi > target/openapi.json
+	mv target/openapi.json docs/openapi.json
 
 lint: ## Formatting, clippy with warnings denied, and the rules for files
 	cargo fmt --all --check

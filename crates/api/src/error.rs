@@ -5,6 +5,9 @@ use actix_web::http::header::{ALLOW, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use store::StoreError;
+use utoipa::ToSchema;
+
+use crate::openapi::error_code;
 
 /// An answer that is no success.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +45,7 @@ pub(crate) enum ApiError {
 }
 
 /// What is wrong with one field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct FieldError {
     /// The field, such as `events[1]`.
     pub(crate) field: String,
@@ -70,12 +73,23 @@ struct ErrorEnvelope {
     meta: serde_json::Value,
 }
 
-#[derive(Serialize)]
-struct ErrorBody {
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorBody {
+    /// The case, for programs.
+    #[schema(schema_with = error_code)]
     code: &'static str,
+    /// What is wrong and what to do.
     message: String,
+    /// Every wrong field.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     details: Vec<FieldError>,
+}
+
+impl From<&ApiError> for ErrorBody {
+    fn from(error: &ApiError) -> Self {
+        Self { code: error.code(), message: error.to_string(), details: error.details().to_vec() }
+    }
 }
 
 impl ApiError {
@@ -150,11 +164,7 @@ impl ResponseError for ApiError {
             Self::TooLarge(_) | Self::TooSlow | Self::HeadTooLarge(_) => drop(answer.force_close()),
             _ => {}
         }
-        let error = ErrorBody {
-            code: self.code(),
-            message: self.to_string(),
-            details: self.details().to_vec(),
-        };
+        let error = self.into();
         // The request's id is filled in on the way out, where it is known.
         let meta = serde_json::json!({ "request_id": crate::requests::PLACE });
         answer.json(ErrorEnvelope { success: false, error, meta })

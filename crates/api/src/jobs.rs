@@ -9,12 +9,16 @@ use serde_json::Value;
 use store::{Job, JobKind, JobScope, NewJob};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use utoipa::ToSchema;
 
 use crate::Api;
 use crate::body::Fields;
 use crate::caller::{Reader, Writer};
 use crate::envelope::Success;
 use crate::error::{ApiError, FieldError};
+use crate::openapi::parameters::{JobPath, Paging, WebhookPath};
+use crate::openapi::requests::{RedeliverRange, ReplayRange};
+use crate::openapi::schema;
 use crate::query::Query;
 use crate::seed::Seed;
 use crate::validation::Form;
@@ -25,34 +29,61 @@ use crate::webhooks::webhook_id;
 const UNDER_WAY: u64 = 10;
 
 /// A job, as users see it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Job)]
 pub(crate) struct JobView {
+    /// Names it.
     id: String,
+    /// The webhook.
     webhook_id: String,
+    #[schema(schema_with = schema::job_kind)]
     kind: &'static str,
+    #[schema(schema_with = schema::job_status)]
     status: &'static str,
+    /// Why it ended before it was done.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reason: Option<String>,
+    /// Where the range begins.
+    #[schema(format = DateTime)]
     since: String,
+    /// Where it ends.
+    #[schema(format = DateTime)]
     until: String,
     /// Which deliveries, of a range.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schema::job_scope, required = false)]
     deliveries: Option<&'static str>,
+    /// How far it has come.
     progress: Progress,
     /// What was published before could not be looked at: it is not kept any more.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
     history_from: Option<String>,
+    /// When it was asked for.
+    #[schema(format = DateTime)]
     created_at: String,
+    /// When it last came forward.
+    #[schema(format = DateTime)]
     updated_at: String,
+    /// When it ended; null before.
+    #[schema(required, format = DateTime)]
     finished_at: Option<String>,
 }
 
-#[derive(Serialize)]
+/// How far a job has come.
+#[derive(Serialize, ToSchema)]
+#[schema(as = JobProgress)]
 struct Progress {
+    /// What it has to look at, as far as that is known.
     total: u64,
+    /// Whether there is more than was counted.
     total_capped: bool,
+    /// Handed over for delivery.
     done: u64,
+    /// Looked at and left alone.
     skipped: u64,
+    /// Not to be made again: what it needs is not kept any more.
     failed: u64,
 }
 
@@ -87,8 +118,20 @@ fn precise(at: OffsetDateTime) -> String {
     at.format(&Rfc3339).expect("a stored time has an RFC 3339 form")
 }
 
+/// Redeliver a range
+///
 /// Makes the webhook's deliveries of a range again: those that failed, unless others are asked
-/// for.
+/// for. The job goes on after a restart; look up how far it has come.
+#[utoipa::path(
+    post, path = "/v1/webhooks/{webhook_id}/redeliver",
+    operation_id = "redeliverRange", tag = "Jobs",
+    params(WebhookPath),
+    request_body = RedeliverRange,
+    responses(
+        (status = 202, description = "The job.", body = JobView),
+        (status = 409, description = "The webhook is switched off, or as many jobs as are allowed."),
+    ),
+)]
 pub(crate) async fn redeliver(
     api: Data<Api>,
     caller: Writer,
@@ -104,7 +147,20 @@ pub(crate) async fn redeliver(
     start(&api, caller.user, webhook, seed, JobKind::Redelivery, scope, range).await
 }
 
-/// Delivers the events of a range that the webhook wants and never had.
+/// Replay a range
+///
+/// Delivers the events of a range that the webhook wants and never had, because it was off or did
+/// not exist yet.
+#[utoipa::path(
+    post, path = "/v1/webhooks/{webhook_id}/replay",
+    operation_id = "replayRange", tag = "Jobs",
+    params(WebhookPath),
+    request_body = ReplayRange,
+    responses(
+        (status = 202, description = "The job.", body = JobView),
+        (status = 409, description = "The webhook is switched off, or as many jobs as are allowed."),
+    ),
+)]
 pub(crate) async fn replay(
     api: Data<Api>,
     caller: Writer,
@@ -119,7 +175,15 @@ pub(crate) async fn replay(
     start(&api, caller.user, webhook, seed, JobKind::Replay, JobScope::default(), range).await
 }
 
-/// The webhook's jobs, newest first.
+/// List jobs
+///
+/// The webhook's jobs, newest first; the last hundred that ended are kept.
+#[utoipa::path(
+    get, path = "/v1/webhooks/{webhook_id}/jobs",
+    operation_id = "listJobs", tag = "Jobs",
+    params(WebhookPath, Paging),
+    responses((status = 200, description = "A page of the jobs.", body = Vec<JobView>)),
+)]
 pub(crate) async fn list(
     api: Data<Api>,
     caller: Reader,
@@ -134,7 +198,15 @@ pub(crate) async fn list(
     Ok(Success::page(found, page, JobView::from))
 }
 
+/// Get a job
+///
 /// One job and how far it has come.
+#[utoipa::path(
+    get, path = "/v1/webhooks/{webhook_id}/jobs/{job_id}",
+    operation_id = "getJob", tag = "Jobs",
+    params(JobPath),
+    responses((status = 200, description = "The job.", body = JobView)),
+)]
 pub(crate) async fn get(
     api: Data<Api>,
     caller: Reader,
@@ -144,8 +216,16 @@ pub(crate) async fn get(
     Ok(Success::ok(api.store.job(&caller.user, webhook, id).await?.into()))
 }
 
+/// Cancel a job
+///
 /// Ends a job where it stands. What it has handed over is delivered; one that has ended stays as
 /// it is.
+#[utoipa::path(
+    post, path = "/v1/webhooks/{webhook_id}/jobs/{job_id}/cancel",
+    operation_id = "cancelJob", tag = "Jobs",
+    params(JobPath),
+    responses((status = 200, description = "The job.", body = JobView)),
+)]
 pub(crate) async fn cancel(
     api: Data<Api>,
     caller: Writer,

@@ -9,6 +9,7 @@ mod catalogue;
 mod config;
 mod cors;
 mod cursor;
+mod docs_page;
 mod envelope;
 mod error;
 mod event_input;
@@ -21,6 +22,7 @@ mod json;
 mod limits;
 mod logs;
 mod metrics;
+mod openapi;
 mod query;
 mod requests;
 mod routes;
@@ -42,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::ApiConfig;
 pub use cors::Origins;
+pub use openapi::document as openapi;
 pub use requests::observe;
 pub use routes::routes;
 

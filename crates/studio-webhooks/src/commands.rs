@@ -6,6 +6,7 @@ pub(crate) mod demo;
 pub(crate) mod dispatcher;
 pub(crate) mod gateway;
 pub(crate) mod migrate;
+pub(crate) mod openapi;
 mod parts;
 pub(crate) mod publish;
 pub(crate) mod secrets;

@@ -43,6 +43,8 @@ enum Command {
     Token(commands::token::Token),
     Verify(commands::verify::Verify),
     Demo(commands::demo::Demo),
+    /// Print the API's description (OpenAPI 3.1), the same as GET /openapi.json.
+    Openapi,
 }
 
 fn main() -> ExitCode {
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Token(token) => settings().and_then(|settings| token.run(&settings)),
         Command::Verify(verify) => verify.run(),
         Command::Demo(demo) => demo.run(cli.config.as_deref()),
+        Command::Openapi => commands::openapi::run(),
     };
     match result {
         Ok(code) => code,

@@ -10,31 +10,44 @@ use serde::Serialize;
 use serde_json::Value;
 use store::Outcome;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use crate::Api;
 use crate::body::OptionalFields;
 use crate::caller::Writer;
 use crate::envelope::Success;
 use crate::error::{ApiError, FieldError};
+use crate::openapi::parameters::WebhookPath;
+use crate::openapi::requests::TestRequest;
+use crate::openapi::schema;
 use crate::seed::Seed;
 use crate::validation::Form;
 use crate::view::seconds;
 use crate::webhooks::webhook_id;
 
 /// What came of a test: both forms of the specification.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = TestResult)]
 pub(crate) enum TestView {
+    /// The endpoint took it.
     Delivered {
+        /// Always true.
+        #[schema(schema_with = schema::always)]
         delivered: bool,
+        #[schema(required)]
         status_code: Option<u16>,
         response_time_ms: u64,
         response_body: String,
         log_id: String,
     },
+    /// It did not, or could not be reached.
     Failed {
+        /// Always false.
+        #[schema(schema_with = schema::never)]
         delivered: bool,
         error: String,
+        #[schema(required)]
         status_code: Option<u16>,
         response_time_ms: u64,
         response_body: String,
@@ -42,8 +55,16 @@ pub(crate) enum TestView {
     },
 }
 
-/// Sends a sample of the asked, or the first subscribed, type by the way that events go. Once:
-/// a test is never retried.
+/// Test a webhook
+///
+/// Sends a sample of the asked, or the first subscribed, type by the way that events go. Once: a
+/// test is never retried. It appears in the logs, marked as a test. At most 10 a minute.
+#[utoipa::path(
+    post, path = "/v1/webhooks/{webhook_id}/test", operation_id = "testWebhook", tag = "Webhooks",
+    params(WebhookPath),
+    request_body = Option<TestRequest>,
+    responses((status = 200, description = "What came of it.", body = TestView)),
+)]
 pub(crate) async fn test(
     api: Data<Api>,
     caller: Writer,

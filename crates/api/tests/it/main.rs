@@ -5,6 +5,7 @@
 mod access;
 mod browsers;
 mod conventions;
+mod described;
 mod events;
 mod health;
 mod idempotency;

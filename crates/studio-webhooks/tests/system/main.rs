@@ -9,6 +9,7 @@ mod commands;
 mod crashes;
 mod deployment;
 mod files;
+mod fuzzing;
 mod inside;
 mod jobs;
 mod key_set;
