@@ -54,6 +54,10 @@ pub struct DispatcherConfig {
     /// How often overdue deliveries are looked for; 30 s by default.
     #[serde(deserialize_with = "setting::duration")]
     pub sweep_every: Duration,
+    /// A webhook whose deliveries were exhausted over at least this long, with no success between,
+    /// is switched off; 5 days by default, 0 never switches one off.
+    #[serde(deserialize_with = "setting::duration")]
+    pub disable_after: Duration,
     /// How long a stop waits for what is under way; 45 s by default.
     #[serde(deserialize_with = "setting::duration")]
     pub grace: Duration,
@@ -76,6 +80,7 @@ impl Default for DispatcherConfig {
             cache_users: 100_000,
             remembered_events: 200_000,
             sweep_every: Duration::from_secs(30),
+            disable_after: Duration::from_secs(5 * 24 * 3_600),
             grace: Duration::from_secs(45),
         }
     }

@@ -12,6 +12,7 @@ mod config;
 mod health;
 mod intake;
 mod metrics;
+mod notices;
 mod progress;
 mod recorder;
 mod rejected;
@@ -33,6 +34,7 @@ pub use config::DispatcherConfig;
 pub use health::serve_health;
 
 use crate::claims::Claims;
+use crate::notices::{Failing, Notices};
 use crate::recorder::Recorder;
 use crate::slots::Slots;
 use crate::subscribers::Subscribers;
@@ -62,6 +64,8 @@ struct Context {
     claims: Claims,
     slots: Slots,
     recorder: Recorder,
+    notices: Notices,
+    failing: Failing,
     metrics: metrics::Metrics,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -72,8 +76,10 @@ struct Context {
 pub async fn run(parts: Parts, stop: CancellationToken) {
     let Parts { store, broker, sender, schedule, config } = parts;
     let tasks = TaskTracker::new();
+    let (notices, told) = Notices::new();
+    let judge = (notices.clone(), notices::rules(&schedule, &config));
     let (recorder, recording) =
-        recorder::start(store.clone(), broker.clone(), &config, stop.clone());
+        recorder::start(store.clone(), broker.clone(), &config, judge, stop.clone());
     let context = Arc::new(Context {
         subscribers: Subscribers::new(store.clone(), &config),
         claims: Claims::new(config.remembered_events),
@@ -86,12 +92,16 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         sender,
         schedule,
         recorder,
+        notices,
+        failing: Failing::default(),
     });
     let lanes = [
         tokio::spawn(intake::run(context.clone(), Queue::Dispatch, config.prefetch)),
         tokio::spawn(intake::run(context.clone(), Queue::Deliver, config.deliver_prefetch)),
         tokio::spawn(subscribers::follow_changes(context.clone())),
         tokio::spawn(sweep::run(context.clone(), config.sweep_every)),
+        tokio::spawn(notices::run(context.clone(), told)),
+        tokio::spawn(notices::watch(context.clone(), config.sweep_every)),
     ];
     stop.cancelled().await;
     let grace = tokio::time::Instant::now() + config.grace;

@@ -20,6 +20,8 @@ mod webhooks;
 mod statistics;
 
 mod bulk;
+mod health;
+mod notices;
 mod outcome_columns;
 mod recording;
 
@@ -34,6 +36,7 @@ use sea_orm::DatabaseConnection;
 
 pub use config::{DatabaseConfig, SecretsConfig};
 pub use error::StoreError;
+pub use health::HealthRules;
 pub use model::{
     AttemptRow, DeliveryFilter, DeliveryPlace, DeliveryProgress, DeliveryRow, EventRow, NewWebhook,
     Outcome, Overdue, Page, PageRequest, WebhookChange, WebhookFilter, WebhookStats,

@@ -5,6 +5,7 @@
 mod database;
 mod samples;
 
+mod health;
 mod leases;
 mod logs;
 mod outages;

@@ -5,6 +5,7 @@
 mod commands;
 mod crashes;
 mod deployment;
+mod health;
 mod matching;
 mod operations;
 mod rejected;
