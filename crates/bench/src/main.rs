@@ -2,6 +2,8 @@
 //! in the same run.
 
 mod measure;
+mod retention;
+mod soak;
 
 use std::path::PathBuf;
 
@@ -37,6 +39,30 @@ enum Command {
         #[arg(long, value_enum, value_delimiter = ',')]
         only: Vec<measure::Part>,
     },
+    /// Steady load for a long time: the memory of each process, a line a minute.
+    Soak {
+        /// How long.
+        #[arg(long, default_value_t = 60)]
+        minutes: u32,
+        /// Events a second.
+        #[arg(long, default_value_t = 500)]
+        rate: u32,
+        /// One process with SQLite instead of services with RabbitMQ and PostgreSQL.
+        #[arg(long)]
+        embedded: bool,
+        /// The product's binary, beside this one by default.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+    },
+    /// Remove old deliveries of a large PostgreSQL while events are delivered.
+    Retention {
+        /// Deliveries in the database, four of five of them old.
+        #[arg(long, default_value_t = 5_000_000)]
+        rows: u64,
+        /// The product's binary, beside this one by default.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+    },
     /// The limit's own process: consume, sign, POST, acknowledge.
     LimitLoop {
         /// The broker.
@@ -61,8 +87,14 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run { runs, events, binary, settings, only } => {
-            let beside = std::env::current_exe()?.with_file_name("studio-webhooks");
-            measure::run(runs, events, binary.unwrap_or(beside), settings, &only).await
+            let binary = binary.map_or_else(beside, Ok)?;
+            measure::run(runs, events, binary, settings, &only).await
+        }
+        Command::Soak { minutes, rate, embedded, binary } => {
+            soak::run(minutes, rate, embedded, binary.map_or_else(beside, Ok)?).await
+        }
+        Command::Retention { rows, binary } => {
+            retention::run(rows, binary.map_or_else(beside, Ok)?).await
         }
         Command::LimitLoop { amqp, target } => {
             bench::limit::consume_sign_post_acknowledge(&amqp, &target).await
@@ -71,4 +103,9 @@ async fn main() -> anyhow::Result<()> {
             bench::limit::sign_and_post_from_memory(&target, count).await
         }
     }
+}
+
+/// The product's binary that was built with this one.
+fn beside() -> anyhow::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("studio-webhooks"))
 }

@@ -16,12 +16,14 @@ mod notices;
 mod progress;
 mod recorder;
 mod rejected;
+mod retention;
 mod retries;
 mod slots;
 mod subscribers;
 mod sweep;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker::{Queue, SharedBroker};
 use delivery::Sender;
@@ -50,6 +52,8 @@ pub struct Parts {
     pub sender: Sender,
     /// When a failed delivery is tried again.
     pub schedule: Schedule,
+    /// How long what has ended is kept; zero for ever.
+    pub retention: Duration,
     /// Its own settings.
     pub config: DispatcherConfig,
 }
@@ -74,7 +78,7 @@ struct Context {
 /// Works until `stop`, then takes nothing new, finishes what is under way within the grace
 /// period, hands back the rest and returns. The broker and the store stay open.
 pub async fn run(parts: Parts, stop: CancellationToken) {
-    let Parts { store, broker, sender, schedule, config } = parts;
+    let Parts { store, broker, sender, schedule, retention, config } = parts;
     let tasks = TaskTracker::new();
     let (notices, told) = Notices::new();
     let judge = (notices.clone(), notices::rules(&schedule, &config));
@@ -95,7 +99,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         notices,
         failing: Failing::default(),
     });
-    let lanes = [
+    let mut lanes = vec![
         tokio::spawn(intake::run(context.clone(), Queue::Dispatch, config.prefetch)),
         tokio::spawn(intake::run(context.clone(), Queue::Deliver, config.deliver_prefetch)),
         tokio::spawn(subscribers::follow_changes(context.clone())),
@@ -103,6 +107,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         tokio::spawn(notices::run(context.clone(), told)),
         tokio::spawn(notices::watch(context.clone(), config.sweep_every)),
     ];
+    if !retention.is_zero() {
+        let removing = retention::run(context.clone(), retention, config.retention_every);
+        lanes.push(tokio::spawn(removing));
+    }
     stop.cancelled().await;
     let grace = tokio::time::Instant::now() + config.grace;
     for lane in lanes {

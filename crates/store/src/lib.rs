@@ -26,8 +26,11 @@ mod outcome_columns;
 mod recording;
 
 mod counting;
+mod erasure;
+mod examination;
 mod lease;
 mod logs;
+mod retention;
 mod sweep;
 
 use std::sync::Arc;
@@ -35,6 +38,7 @@ use std::sync::Arc;
 use sea_orm::DatabaseConnection;
 
 pub use config::{DatabaseConfig, SecretsConfig};
+pub use erasure::Erased;
 pub use error::StoreError;
 pub use health::HealthRules;
 pub use model::{
@@ -42,6 +46,7 @@ pub use model::{
     Outcome, Overdue, Page, PageRequest, WebhookChange, WebhookFilter, WebhookStats,
     WebhookWithStats,
 };
+pub use retention::{Retention, Step};
 
 /// Everything that is kept. Cloning shares the connections.
 #[derive(Clone, Debug)]

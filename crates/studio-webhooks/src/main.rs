@@ -2,6 +2,7 @@
 
 mod commands;
 mod config;
+mod operator;
 
 use std::process::ExitCode;
 
@@ -41,6 +42,10 @@ enum Command {
     Publish(commands::publish::Publish),
     Token(commands::token::Token),
     Verify(commands::verify::Verify),
+    Queues(commands::queues::Queues),
+    Rejected(commands::rejected::Rejected),
+    Doctor(commands::doctor::Doctor),
+    Erase(commands::erase::Erase),
     Demo(commands::demo::Demo),
 }
 
@@ -58,6 +63,10 @@ fn main() -> ExitCode {
         Command::Publish(publish) => settings().and_then(|settings| publish.run(settings)),
         Command::Token(token) => settings().and_then(|settings| token.run(&settings)),
         Command::Verify(verify) => verify.run(),
+        Command::Queues(queues) => settings().and_then(|settings| queues.run(settings)),
+        Command::Rejected(rejected) => settings().and_then(|settings| rejected.run(settings)),
+        Command::Doctor(doctor) => doctor.run(settings()),
+        Command::Erase(erase) => settings().and_then(|settings| erase.run(settings)),
         Command::Demo(demo) => demo.run(cli.config.as_deref()),
     };
     match result {

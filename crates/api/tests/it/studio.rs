@@ -57,8 +57,11 @@ impl Studio {
         drop(rustls::crypto::ring::default_provider().install_default());
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name).display().to_string();
-        let database =
-            DatabaseConfig { url: format!("sqlite://{}", file("store.db")), max_connections: 4 };
+        let database = DatabaseConfig {
+            url: format!("sqlite://{}", file("store.db")),
+            max_connections: 4,
+            ..DatabaseConfig::default()
+        };
         let keys = "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".to_owned();
         let store = Store::open(&database, &SecretsConfig { keys: vec![keys] }).await.unwrap();
         store.migrate().await.unwrap();

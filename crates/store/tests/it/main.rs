@@ -10,6 +10,7 @@ mod leases;
 mod logs;
 mod outages;
 mod recording;
+mod retention;
 mod schema;
 mod secrets;
 mod statistics;

@@ -8,6 +8,7 @@ mod deployment;
 mod health;
 mod matching;
 mod operations;
+mod operator;
 mod rejected;
 mod retries;
 mod secrets;
