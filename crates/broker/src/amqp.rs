@@ -25,7 +25,7 @@ use crate::amqp::link::Link;
 use crate::amqp::publisher::Publisher;
 use crate::{
     Broker, BrokerConfig, BrokerError, Consumer, ControlMessage, ControlReader, Health,
-    HistoryReader, Outgoing, PublishError, Queue, Target,
+    HistoryReader, Outgoing, PublishError, Queue, QueueState, Target,
 };
 
 /// Entries of the history, or signals, that wait for their reader.
@@ -99,7 +99,7 @@ impl Broker for AmqpBroker {
         if trouble.is_empty() { Health::Ready } else { Health::Away(trouble.join("; ")) }
     }
 
-    async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
+    async fn inspect(&self, queue: Queue) -> Result<QueueState, BrokerError> {
         let away = |e: lapin::Error| BrokerError::Unavailable(e.to_string());
         let channel = self.link.channel().await;
         let channel = channel.map_err(|e| BrokerError::Unavailable(e.to_string()))?;
@@ -108,9 +108,13 @@ impl Broker for AmqpBroker {
             .queue_declare(queue.to_string().into(), passive, FieldTable::default())
             .await
             .map_err(away)?;
-        let depth = declared.message_count().into();
         channel.close(200, "OK".into()).await.map_err(away)?;
-        Ok(depth)
+        Ok(QueueState {
+            messages: declared.message_count().into(),
+            consumers: declared.consumer_count(),
+            oldest: None,
+            finished: None,
+        })
     }
 
     async fn close(&self) {

@@ -7,6 +7,7 @@ mod condition;
 mod consumer;
 mod file;
 mod history;
+mod inspect;
 mod keeper;
 mod lane;
 mod message;
@@ -37,7 +38,7 @@ use crate::embedded::writer::{Command, Parcel, Publication, Writer};
 use crate::topology::WAIT;
 use crate::{
     Broker, BrokerConfig, BrokerError, Consumer, ControlMessage, ControlReader, ControlSignal,
-    Health, HistoryReader, Outgoing, PublishError, Queue, Target,
+    Health, HistoryReader, Outgoing, PublishError, Queue, QueueState, Target,
 };
 
 /// Commands that wait for the writer; more wait at the door.
@@ -277,20 +278,8 @@ impl Broker for EmbeddedBroker {
         self.shelf.condition.trouble().map_or(Health::Ready, Health::Away)
     }
 
-    async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
-        let now = self.shelf.clock.now();
-        let waiting = "SELECT count(*) FROM messages WHERE lane = 1 AND ready_at > ? AND delay = ?";
-        let ready = "SELECT count(*) FROM messages WHERE lane = ? AND ready_at <= ?";
-        let file = &self.shelf.file;
-        let count = match queue {
-            Queue::Dispatch => file.number("SELECT count(*) FROM pending", &[]).await,
-            Queue::Deliver => file.number(ready, &[Name::Deliver as i64, now]).await,
-            Queue::Rejected => file.number(ready, &[Name::Rejected as i64, now]).await,
-            Queue::Wait => file.number(waiting, &[now, clock::millis(WAIT)]).await,
-            Queue::Retry(delay) => file.number(waiting, &[now, clock::millis(delay)]).await,
-        };
-        let count = count.map_err(|e| BrokerError::Unavailable(file.trouble(&e)))?;
-        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+    async fn inspect(&self, queue: Queue) -> Result<QueueState, BrokerError> {
+        inspect::inspect(&self.shelf, queue).await
     }
 
     async fn close(&self) {

@@ -82,15 +82,36 @@ pub trait Broker: Send + Sync + 'static {
     /// Whether the broker can be reached for publishing and consuming right now.
     fn health(&self) -> Health;
 
-    /// Messages in `queue`, for operators and metrics.
+    /// How `queue` is doing, for operators and metrics.
     ///
     /// # Errors
     /// [`BrokerError`] when the broker is away.
-    async fn depth(&self, queue: Queue) -> Result<u64, BrokerError>;
+    async fn inspect(&self, queue: Queue) -> Result<QueueState, BrokerError>;
+
+    /// Messages in `queue`.
+    ///
+    /// # Errors
+    /// [`BrokerError`] when the broker is away.
+    async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
+        Ok(self.inspect(queue).await?.messages)
+    }
 
     /// Stops consuming, hands back what is not acknowledged, and closes. What is being
     /// published finishes.
     async fn close(&self);
+}
+
+/// How a queue is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueState {
+    /// Messages that wait in it; those taken and not settled do not count on RabbitMQ.
+    pub messages: u64,
+    /// Who takes from it.
+    pub consumers: u32,
+    /// When the oldest of its messages came, where the broker can tell.
+    pub oldest: Option<OffsetDateTime>,
+    /// Messages that were finished since this process opened the broker, where it can tell.
+    pub finished: Option<u64>,
 }
 
 /// What a consumer yields, and how it is ended: [`Consumer::next`] gives messages until the

@@ -22,15 +22,20 @@ mod webhooks;
 mod statistics;
 
 mod bulk;
+mod health;
+mod notices;
 mod outcome_columns;
 mod recording;
 
 mod counting;
+mod erasure;
+mod examination;
 mod idempotency;
 mod jobs;
 mod lease;
 mod logs;
 mod redeliveries;
+mod retention;
 mod sweep;
 
 use std::sync::Arc;
@@ -38,7 +43,9 @@ use std::sync::Arc;
 use sea_orm::DatabaseConnection;
 
 pub use config::{DatabaseConfig, SecretsConfig};
+pub use erasure::Erased;
 pub use error::StoreError;
+pub use health::HealthRules;
 pub use idempotency::{Claimed, KEY_LIFETIME, KeyedRequest, LARGEST_ANSWER};
 pub use job::{Job, JobCounts, JobKind, JobScope, JobStatus, NewJob, RangePage};
 pub use model::{
@@ -48,6 +55,7 @@ pub use model::{
 };
 pub use redeliveries::Recorded;
 pub use rekey::{Rekeyed, Sealed};
+pub use retention::{Retention, Step};
 
 /// Everything that is kept. Cloning shares the connections.
 #[derive(Clone, Debug)]

@@ -3,6 +3,7 @@
 mod m0001_first_tables;
 mod m0002_webhook_options;
 mod m0003_idempotency_and_jobs;
+mod m0004_webhook_health;
 
 use sea_orm_migration::prelude::*;
 
@@ -15,6 +16,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_first_tables::Migration),
             Box::new(m0002_webhook_options::Migration),
             Box::new(m0003_idempotency_and_jobs::Migration),
+            Box::new(m0004_webhook_health::Migration),
         ]
     }
 }

@@ -20,7 +20,7 @@ use crate::statistics::{statistics_of, with_statistics};
 use crate::webhook_row::{row_of, webhook_of};
 use crate::{
     NewWebhook, Page, PageRequest, Store, StoreError, WebhookChange, WebhookFilter,
-    WebhookWithStats,
+    WebhookWithStats, health,
 };
 
 /// Deliveries that one statement cancels, at most: a deletion must not hold locks for long.
@@ -200,16 +200,7 @@ impl Store {
         reason: &str,
         at: OffsetDateTime,
     ) -> Result<bool, StoreError> {
-        let changed = webhook::Entity::update_many()
-            .col_expr(webhook::Column::Active, Expr::value(false))
-            .col_expr(webhook::Column::DisabledReason, Expr::value(storable(reason)))
-            .col_expr(webhook::Column::DisabledAt, Expr::value(to_micros(at)))
-            .col_expr(webhook::Column::UpdatedAt, Expr::value(to_micros(at)))
-            .filter(webhook::Column::Id.eq(id.as_uuid()))
-            .filter(webhook::Column::Active.eq(true))
-            .exec(&self.writer)
-            .await?;
-        Ok(changed.rows_affected == 1)
+        Ok(disable(&self.writer, id, reason, at).await?)
     }
 
     /// Reads, changes and writes one row, with nobody in between.
@@ -220,10 +211,14 @@ impl Store {
         change: impl FnOnce(&mut Webhook) + Send,
     ) -> Result<Webhook, StoreError> {
         let transaction = self.writer.begin().await?;
+        health::lock(&transaction, id).await?;
         let row = one_of(user, id).lock_exclusive().one(&transaction).await?;
         let mut webhook = webhook_of(&self.keyring, row.ok_or(StoreError::NotFound)?)?;
         let before = webhook.clone();
         change(&mut webhook);
+        if (webhook.active && !before.active) || webhook.url != before.url {
+            health::forget(&transaction, id).await?;
+        }
         // Never before the last change, even if the clock was set back.
         webhook.updated_at = Ord::max(now(), webhook.updated_at);
         if asks_otherwise(&before, &webhook) {
@@ -237,6 +232,7 @@ impl Store {
 
     async fn try_delete(&self, user: &UserId, id: WebhookId) -> Result<bool, DbErr> {
         let transaction = self.writer.begin().await?;
+        health::forget(&transaction, id).await?;
         let deleted = webhook::Entity::delete_many()
             .filter(webhook::Column::Id.eq(id.as_uuid()))
             .filter(owner(user))
@@ -290,6 +286,25 @@ fn owner(user: &UserId) -> Expr {
 
 fn one_of(user: &UserId, id: WebhookId) -> Select<webhook::Entity> {
     webhook::Entity::find_by_id(id.as_uuid()).filter(owner(user))
+}
+
+/// Switches a webhook off; false when it was off.
+pub(crate) async fn disable(
+    connection: &impl ConnectionTrait,
+    id: WebhookId,
+    reason: &str,
+    at: OffsetDateTime,
+) -> Result<bool, DbErr> {
+    let changed = webhook::Entity::update_many()
+        .col_expr(webhook::Column::Active, Expr::value(false))
+        .col_expr(webhook::Column::DisabledReason, Expr::value(storable(reason)))
+        .col_expr(webhook::Column::DisabledAt, Expr::value(to_micros(at)))
+        .col_expr(webhook::Column::UpdatedAt, Expr::value(to_micros(at)))
+        .filter(webhook::Column::Id.eq(id.as_uuid()))
+        .filter(webhook::Column::Active.eq(true))
+        .exec(connection)
+        .await?;
+    Ok(changed.rows_affected == 1)
 }
 
 /// Makes those who create webhooks for one user wait for each other; on SQLite they do anyway.

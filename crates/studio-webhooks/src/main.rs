@@ -2,6 +2,7 @@
 
 mod commands;
 mod config;
+mod operator;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,10 @@ enum Command {
     Secrets(commands::secrets::Secrets),
     Token(commands::token::Token),
     Verify(commands::verify::Verify),
+    Queues(commands::queues::Queues),
+    Rejected(commands::rejected::Rejected),
+    Doctor(commands::doctor::Doctor),
+    Erase(commands::erase::Erase),
     Demo(commands::demo::Demo),
     /// Print the API's description (OpenAPI 3.1), the same as GET /openapi.json.
     Openapi,
@@ -62,6 +67,10 @@ fn main() -> ExitCode {
         Command::Secrets(secrets) => settings().and_then(|settings| secrets.run(settings)),
         Command::Token(token) => settings().and_then(|settings| token.run(&settings)),
         Command::Verify(verify) => verify.run(),
+        Command::Queues(queues) => settings().and_then(|settings| queues.run(settings)),
+        Command::Rejected(rejected) => settings().and_then(|settings| rejected.run(settings)),
+        Command::Doctor(doctor) => doctor.run(settings()),
+        Command::Erase(erase) => settings().and_then(|settings| erase.run(settings)),
         Command::Demo(demo) => demo.run(cli.config.as_deref()),
         Command::Openapi => commands::openapi::run(),
     };

@@ -75,7 +75,7 @@ impl Studio {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name).display().to_string();
         let url = database.unwrap_or_else(|| format!("sqlite://{}", file("store.db")));
-        let database = DatabaseConfig { url, max_connections: 4 };
+        let database = DatabaseConfig { url, max_connections: 4, ..DatabaseConfig::default() };
         let keys = "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".to_owned();
         let store = Store::open(&database, &SecretsConfig { keys: vec![keys] }).await.unwrap();
         store.migrate().await.unwrap();

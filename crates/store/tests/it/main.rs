@@ -5,6 +5,7 @@
 mod database;
 mod samples;
 
+mod health;
 mod idempotency;
 mod jobs;
 mod leases;
@@ -12,6 +13,7 @@ mod logs;
 mod outages;
 mod recording;
 mod rekey;
+mod retention;
 mod schema;
 mod secrets;
 mod statistics;

@@ -64,7 +64,12 @@ fn every_command_explains_itself() {
         "secrets",
         "token",
         "verify",
+        "openapi",
         "demo",
+        "queues",
+        "rejected",
+        "doctor",
+        "erase",
     ] {
         let output = Command::new(BINARY).args([command, "--help"]).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
