@@ -18,8 +18,8 @@ use crate::error::ApiError;
 use crate::openapi::parameters::{LogFilter, LogPath, Paging, WebhookPath};
 use crate::openapi::schema;
 use crate::query::Query;
-use crate::sent::RequestView;
 use crate::seed::Seed;
+use crate::sent::RequestView;
 use crate::view::{LogDetailView, LogView};
 use crate::webhooks::webhook_id;
 

@@ -150,8 +150,3 @@ async fn main() -> anyhow::Result<()> {
         }
     }
 }
-
-/// The product's binary that was built with this one.
-fn beside() -> anyhow::Result<PathBuf> {
-    Ok(std::env::current_exe()?.with_file_name("studio-webhooks"))
-}

@@ -7,7 +7,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use crate::entity::{idempotency_key, job, webhook};
+use crate::entity::{idempotency_key, webhook};
 use crate::retention::delete;
 use crate::{Store, StoreError};
 
@@ -17,7 +17,7 @@ const BATCH: usize = 500;
 /// What was erased.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Erased {
-    /// Webhooks, with their secrets and statistics.
+    /// Webhooks, with their secrets, statistics and jobs.
     pub webhooks: Vec<WebhookId>,
     /// Deliveries, with their attempts.
     pub deliveries: u64,
@@ -25,16 +25,14 @@ pub struct Erased {
     pub events: u64,
     /// Notices that were not published yet.
     pub notices: u64,
-    /// Jobs of redelivery and replay.
-    pub jobs: u64,
     /// Answers kept for idempotency keys.
     pub answers: u64,
 }
 
 impl Store {
-    /// Erases what is kept of `user`: webhooks with their secrets, deliveries (also those of
-    /// webhooks that are deleted) with their attempts, events with their bodies, notices, jobs,
-    /// stored answers. Rows are looked for without an index: with millions of them it takes
+    /// Erases what is kept of `user`: webhooks with their secrets and jobs, deliveries (also those of
+    /// webhooks that are deleted) with their attempts, events with their bodies, notices, stored
+    /// answers. Rows are looked for without an index: with millions of them it takes
     /// minutes.
     ///
     /// # Errors
@@ -86,8 +84,6 @@ impl Store {
         let sql = "DELETE FROM notices WHERE user_id = $1";
         let statement = Statement::from_sql_and_values(self.backend(), sql, values);
         erased.notices = self.writer.execute_raw(statement).await?.rows_affected();
-        let jobs = job::Entity::delete_many().filter(job::Column::UserId.eq(user.as_str()));
-        erased.jobs = jobs.exec(&self.writer).await?.rows_affected;
         let answers = idempotency_key::Entity::delete_many()
             .filter(idempotency_key::Column::UserId.eq(user.as_str()));
         erased.answers = answers.exec(&self.writer).await?.rows_affected;

@@ -73,7 +73,7 @@ impl Store {
                 return Ok(Claimed::New(seed));
             }
             match found(request).one(&self.writer).await? {
-                Some(row) if is_old(&row) => self.remove_old(&row).await?,
+                Some(row) if is_old(&row) => self.forget_old(&row).await?,
                 Some(row) => return self.standing(request, row),
                 None => {}
             }
@@ -216,7 +216,7 @@ impl Store {
         Ok(Claimed::Answered { status, body })
     }
 
-    async fn remove_old(&self, row: &Model) -> Result<(), StoreError> {
+    async fn forget_old(&self, row: &Model) -> Result<(), StoreError> {
         Entity::delete_many()
             .filter(Column::UserId.eq(row.user_id.as_str()))
             .filter(Column::Key.eq(row.key.as_str()))

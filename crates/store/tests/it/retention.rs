@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use domain::{Cause, DeliveryId, DeliveryStatus, Webhook};
-use store::{DeliveryFilter, Outcome, Step, Store};
+use store::{DeliveryFilter, KeyedRequest, Outcome, Step, Store};
 use time::OffsetDateTime;
 
 use crate::samples::{FIRST_PAGE, attempted, event, now, planned, user, webhook};

@@ -43,12 +43,11 @@ impl Erase {
             store.close().await;
             println!(
                 "Erased of {user}: {} webhook(s), {} delivery log(s), {} event(s), {} notice(s), \
-                 {} job(s), {} stored answer(s).",
+                 {} stored answer(s).",
                 erased.webhooks.len(),
                 erased.deliveries,
                 erased.events,
                 erased.notices,
-                erased.jobs,
                 erased.answers
             );
             let access = Access::open(s).await?;
