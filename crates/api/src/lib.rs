@@ -21,6 +21,7 @@ mod query;
 mod requests;
 mod routes;
 mod sent;
+mod sign_out;
 mod validation;
 mod view;
 mod webhooks;

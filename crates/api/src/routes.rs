@@ -5,7 +5,7 @@ use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{Resource, Route, Scope, guard};
 
 use crate::error::ApiError;
-use crate::{Api, catalogue, events, health, logs, requests, webhooks};
+use crate::{Api, catalogue, events, health, logs, requests, sign_out, webhooks};
 
 /// Mounts the API: its routes, its answer to unknown paths, and what every answer of it has.
 /// Mount it last, for it answers whatever comes to it.
@@ -52,6 +52,7 @@ fn resources() -> Vec<Resource> {
         at(&under("logs/{log_id}/redeliver"), "POST", [post().to(logs::redeliver)]),
         at("/v1/events", "POST", [post().to(events::publish)]),
         at("/v1/events/{event_id}", "GET, HEAD", [get().to(events::get)]),
+        at("/v1/users/{user_id}/sign-out", "POST", [post().to(sign_out::sign_out)]),
     ]
 }
 

@@ -11,6 +11,7 @@ mod limits;
 mod logs;
 mod races;
 mod receiver;
+mod sign_out;
 mod studio;
 mod test_operation;
 mod urls;
