@@ -110,11 +110,6 @@ impl Session {
         self.allowance.borrow_mut().take(config.messages_per_second, now)
     }
 
-    /// Notes a sign of life that asks for nothing.
-    pub(crate) fn heard(&self) {
-        self.heard_at.set(Instant::now());
-    }
-
     /// Answers the client. One that does not read its answers is noticed at the next event.
     pub(crate) fn say(&self, answer: &Answer<'_>, id: Option<&Value>, config: &GatewayConfig) {
         let bytes = entry::message(self.form, answer.name(), &answer.json(id));

@@ -28,7 +28,7 @@ const NO_BUFFERING: (&str, &str) = ("x-accel-buffering", "no");
 pub(crate) async fn stream(request: HttpRequest, worker: Rc<Worker>) -> HttpResponse {
     let access = match admit(&request, &worker) {
         Ok(Ok(access)) => access,
-        Ok(Err(_expired)) => return Refusal::EXPIRED.answer(&worker),
+        Ok(Err(goodbye)) => return Refusal::of_goodbye(goodbye).answer(&worker),
         Err(refusal) => return refusal.answer(&worker),
     };
     let session = match worker.enter(&access, address(&request), Form::Stream) {

@@ -3,4 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod conversation;
+mod draining;
+mod frames;
+mod limits;
+mod raw;
+mod resume;
+mod sse;
 mod studio;
+mod tokens;

@@ -17,9 +17,6 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::parts;
 use crate::config::Settings;
 
-/// How long open WebSockets are given to leave at a stop.
-const DRAIN: Duration = Duration::from_secs(5);
-
 pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let s = &settings;
     parts::serve("all", s, |stop| async move {
@@ -99,7 +96,7 @@ async fn http(
     let handle = server.handle();
     tokio::spawn(async move {
         stop.cancelled().await;
-        sockets.drain(DRAIN).await;
+        sockets.drain().await;
         handle.stop(true).await;
     });
     server.await
