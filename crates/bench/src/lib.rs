@@ -16,6 +16,7 @@ pub mod signature;
 
 pub mod ledger;
 
+pub mod gateway;
 pub mod processes;
 pub mod websocket;
 

@@ -1,6 +1,7 @@
 //! `make bench`: deliveries per second, latency, CPU and memory, each beside the limit measured
 //! in the same run.
 
+mod gateway_commands;
 mod measure;
 
 use std::path::PathBuf;
@@ -37,6 +38,39 @@ enum Command {
         #[arg(long, value_enum, value_delimiter = ',')]
         only: Vec<measure::Part>,
     },
+    /// Measure the gateway beside nginx's nchan.
+    Gateway {
+        /// How often everything is measured; the median counts.
+        #[arg(long, default_value_t = 1)]
+        runs: usize,
+        /// Subscribers of the small fan-out.
+        #[arg(long, default_value_t = 1_000)]
+        few: usize,
+        /// Subscribers of the large one; also the idle connections.
+        #[arg(long, default_value_t = 10_000)]
+        many: usize,
+        /// Events of a burst to the few.
+        #[arg(long, default_value_t = 500)]
+        burst: usize,
+        /// The product's binary, beside this one by default.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+    },
+    /// Kill the gateway under load and see that no client missed or doubled anything.
+    ChaosGateway {
+        /// Users, with ten projects and ten clients each.
+        #[arg(long, default_value_t = 100)]
+        users: usize,
+        /// Events.
+        #[arg(long, default_value_t = 20_000)]
+        events: usize,
+        /// How often the gateway is killed.
+        #[arg(long, default_value_t = 3)]
+        kills: usize,
+        /// The product's binary, beside this one by default.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+    },
     /// The limit's own process: consume, sign, POST, acknowledge.
     LimitLoop {
         /// The broker.
@@ -59,10 +93,19 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    let beside = std::env::current_exe()?.with_file_name("studio-webhooks");
     match Cli::parse().command {
         Command::Run { runs, events, binary, settings, only } => {
-            let beside = std::env::current_exe()?.with_file_name("studio-webhooks");
             measure::run(runs, events, binary.unwrap_or(beside), settings, &only).await
+        }
+        Command::Gateway { runs, few, many, burst, binary } => {
+            let size = bench::gateway::speed::Size { few, many, burst, seconds: 10 };
+            gateway_commands::speed(&binary.unwrap_or(beside), runs, size).await
+        }
+        Command::ChaosGateway { users, events, kills, binary } => {
+            let plan =
+                bench::gateway::chaos::Plan { users, projects: 10, clients: 10, events, kills };
+            gateway_commands::chaos(&binary.unwrap_or(beside), plan).await
         }
         Command::LimitLoop { amqp, target } => {
             bench::limit::consume_sign_post_acknowledge(&amqp, &target).await

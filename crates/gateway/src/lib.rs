@@ -61,6 +61,7 @@ impl Gateway {
     /// Begins to read the history; connections come by [`routes`].
     #[must_use]
     pub fn start(config: &GatewayConfig, broker: SharedBroker, verifier: Verifier) -> Self {
+        listener::check_files(config.connections);
         let hub = Arc::new(Hub::new(config));
         tokio::spawn(hub::follow_history(hub.clone(), broker.clone(), config.resume_age));
         tokio::spawn(hub::follow_control(hub.clone(), broker.clone()));

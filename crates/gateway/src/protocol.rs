@@ -188,6 +188,37 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn every_close_code_and_message_is_documented() {
+        let pages = [
+            include_str!("../../../docs/gateway-protocol.md"),
+            include_str!("../../../docs/asyncapi-gateway.yaml"),
+        ];
+        let goodbyes = [
+            Goodbye::GOING_AWAY,
+            Goodbye::PROTOCOL,
+            Goodbye::NOT_UTF8,
+            Goodbye::SERVER,
+            Goodbye::TOKEN_EXPIRED,
+            Goodbye::TOO_SLOW,
+            Goodbye::SILENT,
+            Goodbye::BAD_TOKEN,
+            Goodbye::TOO_LARGE,
+            Goodbye::TOO_MANY_CONNECTIONS,
+            Goodbye::SIGNED_OUT,
+            Goodbye::TOO_MANY_MESSAGES,
+        ];
+        for page in pages {
+            for goodbye in goodbyes {
+                assert!(page.contains(&goodbye.code.to_string()), "{goodbye:?}");
+            }
+            for name in ["connected", "subscribed", "authenticated", "token_expiring", "reconnect"]
+            {
+                assert!(page.contains(name), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn type_and_action_mean_the_same() {
         let expected = Request::Subscribe { projects: vec!["p".into()], events: None, since: None };
         for text in [

@@ -5,6 +5,7 @@ pub(crate) mod api;
 pub(crate) mod demo;
 pub(crate) mod dispatcher;
 pub(crate) mod gateway;
+pub(crate) mod listen;
 pub(crate) mod migrate;
 mod parts;
 pub(crate) mod publish;

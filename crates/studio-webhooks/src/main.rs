@@ -39,6 +39,7 @@ enum Command {
     /// Bring the database up to date.
     Migrate,
     Publish(commands::publish::Publish),
+    Listen(commands::listen::Listen),
     Token(commands::token::Token),
     Verify(commands::verify::Verify),
     Demo(commands::demo::Demo),
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::All => settings().and_then(commands::all::run),
         Command::Migrate => settings().and_then(commands::migrate::run),
         Command::Publish(publish) => settings().and_then(|settings| publish.run(settings)),
+        Command::Listen(listen) => settings().and_then(|settings| listen.run(settings)),
         Command::Token(token) => settings().and_then(|settings| token.run(&settings)),
         Command::Verify(verify) => verify.run(),
         Command::Demo(demo) => demo.run(cli.config.as_deref()),

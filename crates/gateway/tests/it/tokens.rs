@@ -4,20 +4,17 @@ use broker::ControlMessage;
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::handshake::client::Response;
 
 use crate::studio::{Client, Next, Studio, request, token, token_for, token_with_id};
 use gateway::GatewayConfig;
 
-fn status(result: Result<(Client, http::Response), Error>) -> u16 {
+fn status(result: Result<(Client, Response), Error>) -> u16 {
     match result {
         Err(Error::Http(answer)) => answer.status().as_u16(),
         Err(other) => panic!("{other}"),
         Ok(_) => 101,
     }
-}
-
-mod http {
-    pub(super) use tokio_tungstenite::tungstenite::handshake::client::Response;
 }
 
 #[tokio::test(flavor = "multi_thread")]
