@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need and the machine does not have: RabbitMQ and PostgreSQL (Debian's
-# packages, not started), a Python environment with pika and schemathesis, and Node with amqplib
-# and ws. Runs as root or with sudo; does nothing where everything is there.
+# packages, not started), Chromium, nginx with nchan (for the benchmarks), a Python environment
+# with pika and schemathesis, and Node with amqplib, ws and playwright-core. Runs as root or with
+# sudo; does nothing where everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -14,6 +15,8 @@ command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
 command -v python3 >/dev/null || packages+=(python3)
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+command -v chromium >/dev/null || packages+=(chromium)
+[ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || packages+=(nginx-core libnginx-mod-nchan)
 if [ "${#packages[@]}" -gt 0 ]; then
     echo "Installing ${packages[*]}"
     # The tests start servers of their own: the packages must not start any.
@@ -36,8 +39,9 @@ if [ ! -x "$python" ] || ! "$python" -c 'import pika, yaml, schemathesis' 2>/dev
         'pika==1.3.2' 'pyyaml==6.0.3' 'schemathesis==4.32.5'
 fi
 
-if [ ! -d target/node/node_modules/amqplib ] || [ ! -d target/node/node_modules/ws ]; then
+if [ ! -d target/node/node_modules/amqplib ] || [ ! -d target/node/node_modules/ws ] ||
+    [ ! -d target/node/node_modules/playwright-core ]; then
     mkdir -p target/node
     npm install --prefix target/node --silent --no-audit --no-fund --no-package-lock \
-        amqplib@0.10.9 ws@8.18.3
+        amqplib@0.10.9 ws@8.18.3 playwright-core@1.64.1
 fi

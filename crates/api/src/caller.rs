@@ -32,6 +32,9 @@ pub(crate) struct Writer {
 /// May publish events of any user.
 pub(crate) struct Service;
 
+/// May do what concerns any user.
+pub(crate) struct Admin;
+
 pub(crate) fn unmounted() -> ApiError {
     ApiError::internal("the routes were mounted without the API")
 }
@@ -157,5 +160,17 @@ impl FromRequest for Service {
             if access.roles.is_service() { Ok(Self) } else { Err(refusal) }
         });
         ready(service)
+    }
+}
+
+impl FromRequest for Admin {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(authenticate(request).and_then(|(access, _)| {
+            let refusal = ApiError::Forbidden("this needs a token of the role admin");
+            if access.roles.is_admin() { Ok(Self) } else { Err(refusal) }
+        }))
     }
 }

@@ -28,6 +28,7 @@ mod requests;
 mod routes;
 mod seed;
 mod sent;
+mod sign_out;
 mod validation;
 mod view;
 mod webhooks;

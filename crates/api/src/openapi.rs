@@ -23,7 +23,7 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, Info, Paths};
 
-use crate::{catalogue, events, health, jobs, logs, webhooks};
+use crate::{catalogue, events, health, jobs, logs, sign_out, webhooks};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -34,6 +34,7 @@ use crate::{catalogue, events, health, jobs, logs, webhooks};
         (name = "Logs", description = "What was delivered, every attempt of it, and how to have it again."),
         (name = "Jobs", description = "Deliveries made again, and events that were missed, a range at once."),
         (name = "Events", description = "The types of events, publishing, and what became of an event."),
+        (name = "Users", description = "Closing a user's connections."),
         (name = "Operations", description = "For probes and monitoring; without a token."),
     ),
     paths(
@@ -56,6 +57,7 @@ use crate::{catalogue, events, health, jobs, logs, webhooks};
         catalogue::list,
         events::publish,
         events::get,
+        sign_out::sign_out,
         health::healthz,
         health::readyz,
         health::metrics,

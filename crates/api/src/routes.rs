@@ -9,7 +9,7 @@ use crate::cors::cors;
 use crate::error::ApiError;
 use crate::{
     Api, caller, catalogue, docs_page, events, health, idempotency, jobs, logs, openapi, requests,
-    webhooks,
+    sign_out, webhooks,
 };
 
 /// Mounts the API: its routes, its answer to unknown paths, and what every answer of it has.
@@ -91,6 +91,7 @@ fn resources() -> Vec<Entry> {
         at(&under("jobs/{job_id}/cancel"), "POST", [post().to(jobs::cancel)]),
         at("/v1/events", "POST", [post().to(events::publish)]),
         at("/v1/events/{event_id}", "GET, HEAD", [get().to(events::get)]),
+        at("/v1/users/{user_id}/sign-out", "POST", [post().to(sign_out::sign_out)]),
     ]
 }
 

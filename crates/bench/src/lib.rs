@@ -20,6 +20,7 @@ pub mod signature;
 
 pub mod ledger;
 
+pub mod gateway;
 pub mod processes;
 pub mod websocket;
 

@@ -2,6 +2,7 @@
 //! in the same run. `make chaos`: everything killed and frozen at random, and the ledger at the end.
 
 mod endure;
+mod gateway_commands;
 mod measure;
 mod measure_api;
 mod retention;
@@ -96,6 +97,39 @@ enum Command {
         #[arg(long)]
         body: PathBuf,
     },
+    /// Measure the gateway beside nginx's nchan.
+    Gateway {
+        /// How often everything is measured; the median counts.
+        #[arg(long, default_value_t = 1)]
+        runs: usize,
+        /// Subscribers of the small fan-out.
+        #[arg(long, default_value_t = 1_000)]
+        few: usize,
+        /// Subscribers of the large one; also the idle connections.
+        #[arg(long, default_value_t = 10_000)]
+        many: usize,
+        /// Events of a burst to the few.
+        #[arg(long, default_value_t = 500)]
+        burst: usize,
+        /// The product's binary, beside this one by default.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+    },
+    /// Kill the gateway under load and see that no client missed or doubled anything.
+    ChaosGateway {
+        /// Users, with ten projects and ten clients each.
+        #[arg(long, default_value_t = 100)]
+        users: usize,
+        /// Events.
+        #[arg(long, default_value_t = 20_000)]
+        events: usize,
+        /// How often the gateway is killed.
+        #[arg(long, default_value_t = 3)]
+        kills: usize,
+        /// The product's binary, beside this one by default.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+    },
     /// The limit's own process: consume, sign, POST, acknowledge.
     LimitLoop {
         /// The broker.
@@ -142,6 +176,15 @@ async fn main() -> anyhow::Result<()> {
         Command::Chaos(chaos) => endure::run(chaos).await,
         Command::Crowd(crowd) => endure::crowd(crowd).await,
         Command::Waiting(waiting) => endure::waiting(waiting).await,
+        Command::Gateway { runs, few, many, burst, binary } => {
+            let size = bench::gateway::speed::Size { few, many, burst, seconds: 10 };
+            gateway_commands::speed(&binary.map_or_else(beside, Ok)?, runs, size).await
+        }
+        Command::ChaosGateway { users, events, kills, binary } => {
+            let plan =
+                bench::gateway::chaos::Plan { users, projects: 10, clients: 10, events, kills };
+            gateway_commands::chaos(&binary.map_or_else(beside, Ok)?, plan).await
+        }
         Command::LimitLoop { amqp, target } => {
             bench::limit::consume_sign_post_acknowledge(&amqp, &target).await
         }

@@ -1,6 +1,6 @@
 //! A webhook made ready for attempts: what can be parsed and derived once is.
 
-use domain::{Signer, Webhook, WebhookId};
+use domain::{Secret, Signer, Webhook, WebhookId};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use time::OffsetDateTime;
@@ -41,6 +41,20 @@ impl Endpoint {
             headers,
             signer,
             previous: previous.zip(until),
+        })
+    }
+
+    /// An endpoint at `url` that is no stored webhook's, signed with `secret`.
+    ///
+    /// # Errors
+    /// [`InvalidEndpoint`] when the URL cannot be read.
+    pub fn unregistered(url: &str, secret: &Secret) -> Result<Self, InvalidEndpoint> {
+        Ok(Self {
+            webhook: WebhookId::generate(),
+            url: Url::parse(url).map_err(|_| InvalidEndpoint("url"))?,
+            headers: HeaderMap::new(),
+            signer: Signer::new(secret),
+            previous: None,
         })
     }
 

@@ -3,8 +3,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use actix_web::error::PayloadError;
-use actix_ws::{AggregatedMessage, ProtocolError};
 use domain::{EventId, EventSet};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -14,6 +12,7 @@ use access::Denied;
 use crate::allowance::Verdict;
 use crate::entry::Entry;
 use crate::frame;
+use crate::incoming::Heard;
 use crate::protocol::{Answer, Goodbye, Request};
 use crate::resume::{self, Return};
 use crate::session::Session;
@@ -63,15 +62,10 @@ impl Wish<'_> {
 }
 
 impl Worker {
-    /// Hears a message.
-    pub(crate) fn hear(&self, session: &Rc<Session>, message: AggregatedMessage) {
-        match message {
-            AggregatedMessage::Pong(_) => return session.heard(),
-            AggregatedMessage::Close(reason) => {
-                return session.part(reason.map(|reason| reason.code.into()));
-            }
-            AggregatedMessage::Binary(_) => return session.close(Goodbye::BINARY),
-            AggregatedMessage::Text(_) | AggregatedMessage::Ping(_) => {}
+    /// Hears a frame. Every one counts, whatever it is: an empty one costs as much as any.
+    pub(crate) fn hear(&self, session: &Rc<Session>, heard: Heard) {
+        if let Heard::Close(code) = heard {
+            return session.part(code);
         }
         match session.hear(&self.config) {
             Verdict::Enough => session.close(Goodbye::TOO_MANY_MESSAGES),
@@ -80,13 +74,13 @@ impl Worker {
                 let answer = Answer::Error { code: "RATE_LIMITED", message };
                 session.say(&answer, None, &self.config);
             }
-            Verdict::Heard => match message {
-                AggregatedMessage::Text(text) => self.answer(session, &text),
-                AggregatedMessage::Ping(payload) => {
+            Verdict::Heard => match heard {
+                Heard::Text(text) => self.answer(session, &text),
+                Heard::Ping(payload) => {
                     // One who does not read is noticed at the next event.
                     session.push(frame::pong(&payload), &self.config);
                 }
-                _ => {}
+                Heard::Part | Heard::Pong | Heard::Close(_) => {}
             },
         }
     }
@@ -114,9 +108,8 @@ impl Worker {
                 }
                 session.say(&Answer::Unsubscribed { project_id: project }, id, &self.config);
             }
-            Request::Subscribe { project, events, since } => {
-                let (projects, events) = (std::slice::from_ref(project), events.as_deref());
-                let wish = Wish { projects, events, since: since.as_deref() };
+            Request::Subscribe { projects, events, since } => {
+                let wish = Wish { projects, events: events.as_deref(), since: since.as_deref() };
                 if let Err(refused) = self.subscribe(session, &wish, id) {
                     let answer = Answer::Error { code: refused.code, message: refused.message };
                     session.say(&answer, id, &self.config);
@@ -135,7 +128,7 @@ impl Worker {
         let topics = wish.topics()?;
         let events = wish.events()?;
         self.check_room(session, &topics)?;
-        let missed = self.register(session, &topics, events, wish.since);
+        let (missed, last) = self.register(session, &topics, events, wish.since);
         let recovered = wish.since.map(|_| missed.is_some());
         let missed = missed.unwrap_or_default();
         if let Some(recovered) = recovered {
@@ -143,7 +136,12 @@ impl Worker {
         }
         for topic in &topics {
             let replayed = recovered.map(|_| missed.len());
-            let answer = Answer::Subscribed { project_id: topic.as_str(), recovered, replayed };
+            let answer = Answer::Subscribed {
+                project_id: topic.as_str(),
+                recovered,
+                replayed,
+                last_event_id: last.as_ref().map(EventId::as_str),
+            };
             session.say(&answer, id, &self.config);
         }
         for entry in missed {
@@ -154,18 +152,23 @@ impl Worker {
 
     fn check_room(&self, session: &Session, topics: &[Topic]) -> Result<(), Refused> {
         let subscriptions = session.subscriptions.borrow();
-        let new = topics.iter().filter(|topic| !subscriptions.has(topic)).count();
+        let new = topics
+            .iter()
+            .enumerate()
+            .filter(|(at, topic)| !subscriptions.has(topic) && !topics[..*at].contains(topic))
+            .count();
         if subscriptions.len() + new > self.config.subscriptions { Err(TOO_MANY) } else { Ok(()) }
     }
 
-    /// Has `session` told of these topics from now on; what it missed `since`, if that is known.
+    /// Has `session` told of these topics from now on. What it missed `since`, if that is known,
+    /// and the newest event of its user.
     fn register(
         &self,
         session: &Rc<Session>,
         topics: &[Topic],
         events: EventSet,
         since: Option<&str>,
-    ) -> Option<Vec<Arc<Entry>>> {
+    ) -> (Option<Vec<Arc<Entry>>>, Option<EventId>) {
         // An id of the wrong form is as unknown as any.
         let since: Option<EventId> = since.and_then(|since| since.parse().ok());
         let mut subscriptions = session.subscriptions.borrow_mut();
@@ -175,7 +178,7 @@ impl Worker {
                 Return { user: &session.user, before: &subscriptions, topics, events, since };
             resume::missed(&ring, &back, self.handled(), self.config.room(session.waiting()))
         });
-        let top = ring.top();
+        let (top, last) = (ring.top(), ring.last(&session.user).cloned());
         drop(ring);
         for topic in topics {
             if !subscriptions.has(topic) {
@@ -186,11 +189,12 @@ impl Worker {
         if missed.is_some() {
             subscriptions.advance(top);
         }
-        missed
+        (missed, last)
     }
 
     fn renew(&self, session: &Rc<Session>, token: &str, id: Option<&Value>) {
         match self.verifier.verify(token, OffsetDateTime::now_utc()) {
+            Ok(access) if self.hub.signed_out().has(&access) => session.close(Goodbye::SIGNED_OUT),
             Ok(access) if access.user == session.user && access.roles.can_read() => {
                 let token_expires_at = session.renew(&access);
                 session.say(&Answer::Authenticated { token_expires_at }, id, &self.config);
@@ -198,19 +202,5 @@ impl Worker {
             Err(Denied::Expired(_)) => session.close(Goodbye::TOKEN_EXPIRED),
             _ => session.close(Goodbye::BAD_TOKEN),
         }
-    }
-}
-
-/// What is said to a client whose frames cannot be read; `None` when it is gone.
-pub(crate) fn fault(error: &ProtocolError) -> Option<Goodbye> {
-    let ProtocolError::Io(error) = error else {
-        let large = matches!(error, ProtocolError::Overflow);
-        return Some(if large { Goodbye::TOO_LARGE } else { Goodbye::PROTOCOL });
-    };
-    match error.get_ref() {
-        Some(inner) if inner.is::<PayloadError>() => None,
-        Some(inner) if inner.is::<std::str::Utf8Error>() => Some(Goodbye::NOT_UTF8),
-        _ if error.kind() == std::io::ErrorKind::InvalidData => Some(Goodbye::PROTOCOL),
-        _ => Some(Goodbye::TOO_LARGE),
     }
 }

@@ -19,10 +19,19 @@ pub(crate) fn token(request: &HttpRequest) -> String {
         .unwrap_or_default()
 }
 
-fn subprotocol_token(request: &HttpRequest) -> Option<String> {
+fn subprotocols(request: &HttpRequest) -> impl Iterator<Item = &str> {
     let lines = request.headers().get_all(SEC_WEBSOCKET_PROTOCOL);
-    let mut offered = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
-    (offered.next()?.trim() == BEARER).then(|| offered.next())?.map(|token| token.trim().to_owned())
+    lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(',')).map(str::trim)
+}
+
+/// Whether the subprotocol [`BEARER`] is offered, and may be answered.
+pub(crate) fn offers_bearer(request: &HttpRequest) -> bool {
+    subprotocols(request).any(|offered| offered == BEARER)
+}
+
+fn subprotocol_token(request: &HttpRequest) -> Option<String> {
+    let mut offered = subprotocols(request);
+    (offered.next()? == BEARER).then(|| offered.next())?.map(str::to_owned)
 }
 
 /// The values of `key` in the query.

@@ -2,7 +2,7 @@
 //! those who come back, and handed to the workers that its user is connected to.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use broker::{ControlMessage, ControlSignal, HistoryEntry, HistoryReader, SharedBroker};
@@ -18,6 +18,7 @@ use crate::presence::Presence;
 use crate::protocol::Goodbye;
 use crate::recent::Recent;
 use crate::ring::Ring;
+use crate::signed_out::SignedOut;
 use crate::worker::Order;
 
 /// Orders that wait for one worker; the reader waits for the slowest.
@@ -34,6 +35,7 @@ pub(crate) struct Hub {
     pub(crate) presence: Arc<Presence>,
     pub(crate) metrics: Metrics,
     ring: Mutex<Ring>,
+    signed_out: RwLock<SignedOut>,
     workers: RwLock<Vec<mpsc::Sender<Order>>>,
     /// The history has been caught up with and is followed.
     following: AtomicBool,
@@ -46,6 +48,7 @@ impl Hub {
             presence: Arc::default(),
             metrics: Metrics::new(),
             ring: Mutex::new(Ring::new(config.bounds())),
+            signed_out: RwLock::default(),
             workers: RwLock::default(),
             following: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -66,6 +69,22 @@ impl Hub {
     pub(crate) fn ring(&self) -> MutexGuard<'_, Ring> {
         // Nothing in there can panic halfway.
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who was signed out.
+    pub(crate) fn signed_out(&self) -> RwLockReadGuard<'_, SignedOut> {
+        self.signed_out.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a sign-out, then closes the connections that it is about. In this order: one
+    /// that comes in between finds it noted, or is there to be closed.
+    async fn sign_out(&self, user: String, token_id: Option<String>) {
+        self.signed_out.write().unwrap_or_else(PoisonError::into_inner).note(
+            user.clone(),
+            token_id.clone(),
+            OffsetDateTime::now_utc(),
+        );
+        self.order(|| Order::SignOut { user: user.clone(), token_id: token_id.clone() }).await;
     }
 
     /// A number for a new worker, and the orders that it gets.
@@ -200,8 +219,7 @@ pub(crate) async fn follow_control(hub: Arc<Hub>, broker: SharedBroker) {
     let mut control = broker.control();
     while let Some(signal) = control.next().await {
         if let ControlSignal::Message(ControlMessage::SignedOut { user_id, token_id }) = signal {
-            hub.order(|| Order::SignOut { user: user_id.clone(), token_id: token_id.clone() })
-                .await;
+            hub.sign_out(user_id, token_id).await;
         }
     }
 }

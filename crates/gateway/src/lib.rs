@@ -14,6 +14,7 @@ mod entry;
 mod frame;
 mod health;
 mod hub;
+mod incoming;
 mod index;
 mod listener;
 mod metrics;
@@ -24,6 +25,7 @@ mod recent;
 mod resume;
 mod ring;
 mod session;
+mod signed_out;
 mod socket;
 mod stream;
 mod subscriptions;
@@ -59,6 +61,7 @@ impl Gateway {
     /// Begins to read the history; connections come by [`routes`].
     #[must_use]
     pub fn start(config: &GatewayConfig, broker: SharedBroker, verifier: Verifier) -> Self {
+        listener::check_files(config.connections);
         let hub = Arc::new(Hub::new(config));
         tokio::spawn(hub::follow_history(hub.clone(), broker.clone(), config.resume_age));
         tokio::spawn(hub::follow_control(hub.clone(), broker.clone()));
@@ -66,9 +69,9 @@ impl Gateway {
     }
 
     /// Takes no new connections, tells each client to come back at a time of its own, and closes
-    /// them in even slices over `within`. Returns when they have left.
-    pub async fn drain(&self, within: Duration) {
-        self.hub.drain(within).await;
+    /// them in even slices over the time of the setting. Returns when they have left.
+    pub async fn drain(&self) {
+        self.hub.drain(self.config.drain_for).await;
     }
 }
 
@@ -125,7 +128,7 @@ pub async fn serve(
     let handle = server.handle();
     tokio::spawn(async move {
         stop.cancelled().await;
-        draining.drain(draining.config.drain_for).await;
+        draining.drain().await;
         handle.stop(true).await;
     });
     server.await

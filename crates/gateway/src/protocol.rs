@@ -37,7 +37,7 @@ impl Goodbye {
 /// What a client asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    Subscribe { project: String, events: Option<Vec<String>>, since: Option<String> },
+    Subscribe { projects: Vec<String>, events: Option<Vec<String>>, since: Option<String> },
     Unsubscribe { project: String },
     Ping,
     Auth { token: String },
@@ -57,6 +57,7 @@ struct Message {
     /// What Studio's web client says instead of `type`.
     action: Option<String>,
     project_id: Option<String>,
+    project_ids: Option<Vec<String>>,
     events: Option<Vec<String>>,
     since: Option<String>,
     token: Option<String>,
@@ -70,13 +71,20 @@ impl Request {
         let id = value.get("id").filter(|id| id.is_string() || id.is_number()).cloned();
         let bad = |message| BadRequest { message, id: id.clone() };
         let message: Message = serde_json::from_value(value).map_err(|_| {
-            bad("expected an object whose fields are texts, `events` a list of texts")
+            bad("expected an object whose fields are texts, `events` and `project_ids` lists of texts")
         })?;
         let kind = message.kind.or(message.action).ok_or_else(|| bad("`type` is missing"))?;
         let missing = || bad("`project_id` is missing");
         let request = match kind.as_str() {
             "subscribe" => Self::Subscribe {
-                project: message.project_id.ok_or_else(missing)?,
+                projects: match (message.project_id, message.project_ids) {
+                    (Some(one), None) => vec![one],
+                    (None, Some(several)) if !several.is_empty() => several,
+                    (None, _) => return Err(missing()),
+                    (Some(_), Some(_)) => {
+                        return Err(bad("either `project_id` or `project_ids`, not both"));
+                    }
+                },
                 events: message.events,
                 since: message.since,
             },
@@ -106,6 +114,10 @@ pub(crate) enum Answer<'a> {
         recovered: Option<bool>,
         #[serde(skip_serializing_if = "Option::is_none")]
         replayed: Option<usize>,
+        /// The user's newest event before what is live: where to resume from for one who has
+        /// seen none yet.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last_event_id: Option<&'a str>,
     },
     Unsubscribed {
         project_id: &'a str,
@@ -176,10 +188,42 @@ mod tests {
     use serde_json::json;
 
     #[test]
+    fn every_close_code_and_message_is_documented() {
+        let pages = [
+            include_str!("../../../docs/gateway-protocol.md"),
+            include_str!("../../../docs/asyncapi-gateway.yaml"),
+        ];
+        let goodbyes = [
+            Goodbye::GOING_AWAY,
+            Goodbye::PROTOCOL,
+            Goodbye::NOT_UTF8,
+            Goodbye::SERVER,
+            Goodbye::TOKEN_EXPIRED,
+            Goodbye::TOO_SLOW,
+            Goodbye::SILENT,
+            Goodbye::BAD_TOKEN,
+            Goodbye::TOO_LARGE,
+            Goodbye::TOO_MANY_CONNECTIONS,
+            Goodbye::SIGNED_OUT,
+            Goodbye::TOO_MANY_MESSAGES,
+        ];
+        for page in pages {
+            for goodbye in goodbyes {
+                assert!(page.contains(&goodbye.code.to_string()), "{goodbye:?}");
+            }
+            for name in ["connected", "subscribed", "authenticated", "token_expiring", "reconnect"]
+            {
+                assert!(page.contains(name), "{name}");
+            }
+        }
+    }
+
+    #[test]
     fn type_and_action_mean_the_same() {
-        let expected = Request::Subscribe { project: "p".into(), events: None, since: None };
+        let expected = Request::Subscribe { projects: vec!["p".into()], events: None, since: None };
         for text in [
             r#"{"type":"subscribe","project_id":"p"}"#,
+            r#"{"type":"subscribe","project_ids":["p"]}"#,
             r#"{"action":"subscribe","project_id":"p","more":{"is":"ignored"}}"#,
         ] {
             assert_eq!(Request::parse(text).unwrap().0, expected);
@@ -197,6 +241,8 @@ mod tests {
             r#"{"type":1}"#,
             r#"{"type":"subscribe"}"#,
             r#"{"type":"auth"}"#,
+            r#"{"type":"subscribe","project_ids":[]}"#,
+            r#"{"type":"subscribe","project_ids":["p"],"project_id":"p"}"#,
             r#"{"type":"subscribe","project_id":"p","events":"scrape.failed"}"#,
         ] {
             assert!(Request::parse(text).is_err(), "{text}");
@@ -207,7 +253,12 @@ mod tests {
     fn an_answer_repeats_the_id_and_its_name_is_its_type() {
         let answers = [
             Answer::Pong,
-            Answer::Subscribed { project_id: "*", recovered: Some(true), replayed: Some(3) },
+            Answer::Subscribed {
+                project_id: "*",
+                recovered: Some(true),
+                replayed: Some(3),
+                last_event_id: None,
+            },
             Answer::Error { code: "BAD_MESSAGE", message: "m" },
             Answer::TokenExpiring { token_expires_at: "t".into() },
         ];

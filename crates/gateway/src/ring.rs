@@ -22,13 +22,46 @@ pub(crate) struct Ring {
     bounds: Bounds,
     entries: VecDeque<(Instant, Arc<Entry>)>,
     by_user: HashMap<UserId, VecDeque<Arc<Entry>>>,
+    /// The last event of each user that is no longer kept: everything after it is. One who has
+    /// seen it has missed nothing, however long ago that was.
+    expired: Expired,
     bytes: usize,
     top: u64,
 }
 
+/// Events by user; two generations, so that users who were not heard of for long are forgotten.
+#[derive(Default)]
+struct Expired {
+    young: HashMap<UserId, (EventId, u64)>,
+    old: HashMap<UserId, (EventId, u64)>,
+}
+
+impl Expired {
+    /// Users in a generation, at most.
+    const GENERATION: usize = 50_000;
+
+    fn note(&mut self, entry: &Entry) {
+        if self.young.len() >= Self::GENERATION {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(entry.user.clone(), (entry.id.clone(), entry.seq));
+    }
+
+    fn of(&self, user: &UserId) -> Option<&(EventId, u64)> {
+        self.young.get(user).or_else(|| self.old.get(user))
+    }
+}
+
 impl Ring {
     pub(crate) fn new(bounds: Bounds) -> Self {
-        Self { bounds, entries: VecDeque::new(), by_user: HashMap::default(), bytes: 0, top: 0 }
+        Self {
+            bounds,
+            entries: VecDeque::new(),
+            by_user: HashMap::default(),
+            expired: Expired::default(),
+            bytes: 0,
+            top: 0,
+        }
     }
 
     /// The number of the newest event; 0 when there was none.
@@ -66,6 +99,7 @@ impl Ring {
             return;
         };
         self.bytes -= oldest.len();
+        self.expired.note(&oldest);
         if let Some(events) = self.by_user.get_mut(&oldest.user) {
             // The oldest of all is the oldest of its user.
             events.pop_front();
@@ -75,10 +109,18 @@ impl Ring {
         }
     }
 
-    /// The place of `user`'s event `id`, if it is still here.
+    /// The place of `user`'s event `id`, if all after it are still here.
     pub(crate) fn find(&self, user: &UserId, id: &EventId) -> Option<u64> {
-        let events = self.by_user.get(user)?;
-        events.iter().rev().find(|entry| entry.id == *id).map(|entry| entry.seq)
+        let kept = self.by_user.get(user).into_iter().flatten();
+        let found = kept.rev().find(|entry| entry.id == *id).map(|entry| entry.seq);
+        let expired = || self.expired.of(user).filter(|(known, _)| known == id);
+        found.or_else(|| expired().map(|(_, seq)| *seq))
+    }
+
+    /// The newest event of `user` that is known.
+    pub(crate) fn last(&self, user: &UserId) -> Option<&EventId> {
+        let kept = self.by_user.get(user).and_then(VecDeque::back).map(|entry| &entry.id);
+        kept.or_else(|| self.expired.of(user).map(|(id, _)| id))
     }
 
     /// `user`'s events after place `seq`, oldest first.
@@ -150,9 +192,20 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_ring_that_expires_whole_keeps_no_user() {
+    fn a_ring_that_expires_whole_keeps_no_event() {
         let mut ring = ring(WIDE, 9);
         ring.expire(Instant::now() + Duration::from_secs(5_000));
         assert_eq!((ring.size(), ring.by_user.len(), ring.top()), ((0, 0), 0, 9));
+    }
+
+    #[test]
+    fn the_last_event_that_is_no_longer_kept_is_still_a_place_to_resume_from() {
+        let ring = ring(Bounds { events: 4, ..WIDE }, 9);
+        let (odd, even) = ("odd".parse().unwrap(), "even".parse().unwrap());
+        let find = |user, id: &str| ring.find(user, &id.parse().unwrap());
+        assert_eq!((find(&odd, "e5"), find(&odd, "e3")), (Some(5), None), "7 and 9 are kept");
+        assert_eq!((find(&even, "e4"), find(&even, "e2")), (Some(4), None));
+        assert_eq!(ring.last(&odd).map(EventId::as_str), Some("e9"));
+        assert_eq!(ring.last(&"nobody".parse().unwrap()), None);
     }
 }

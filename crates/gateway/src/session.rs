@@ -24,7 +24,7 @@ use crate::protocol::{Answer, Goodbye, Limits, VERSION};
 use crate::subscriptions::Subscriptions;
 
 /// How long before the token's end the client is told.
-const NOTICE: Duration = Duration::from_secs(60);
+const NOTICE: time::Duration = time::Duration::seconds(60);
 
 /// A connection.
 pub(crate) struct Session {
@@ -45,8 +45,20 @@ pub(crate) struct Session {
 struct Token {
     id: Option<String>,
     expires_at: OffsetDateTime,
-    /// The client has been told that it expires soon.
-    told: bool,
+    /// When the client is told that it expires soon; `None` once it was.
+    notice_at: Option<OffsetDateTime>,
+}
+
+impl Token {
+    fn of(access: &Access) -> Self {
+        let left: time::Duration = access.expires_at - OffsetDateTime::now_utc();
+        Self {
+            id: access.token_id.clone(),
+            expires_at: access.expires_at,
+            // Half of a short life is left, so that each is renewed once.
+            notice_at: Some(access.expires_at - (left / 2_i32).min(NOTICE)),
+        }
+    }
 }
 
 /// What looking after a connection found.
@@ -73,11 +85,7 @@ impl Session {
             user: access.user.clone(),
             form,
             subscriptions: RefCell::default(),
-            token: RefCell::new(Token {
-                id: access.token_id.clone(),
-                expires_at: access.expires_at,
-                told: false,
-            }),
+            token: RefCell::new(Token::of(access)),
             outbox: RefCell::new(Outbox::new(waiting, now)),
             allowance: RefCell::new(Allowance::new(config.messages_per_second, now)),
             heard_at: Cell::new(now),
@@ -108,11 +116,6 @@ impl Session {
         let now = Instant::now();
         self.heard_at.set(now);
         self.allowance.borrow_mut().take(config.messages_per_second, now)
-    }
-
-    /// Notes a sign of life that asks for nothing.
-    pub(crate) fn heard(&self) {
-        self.heard_at.set(Instant::now());
     }
 
     /// Answers the client. One that does not read its answers is noticed at the next event.
@@ -190,9 +193,8 @@ impl Session {
 
     /// Goes on with another token of the same user.
     pub(crate) fn renew(&self, access: &Access) -> String {
-        let expires_at = access.expires_at;
-        *self.token.borrow_mut() = Token { id: access.token_id.clone(), expires_at, told: false };
-        written(expires_at)
+        *self.token.borrow_mut() = Token::of(access);
+        written(access.expires_at)
     }
 
     /// Sends what is due, and says when to look again.
@@ -218,19 +220,25 @@ impl Session {
     /// When the token must be looked at again; `None` when it has expired.
     fn care_for_token(&self, now: Instant, config: &GatewayConfig) -> Option<Instant> {
         let mut token = self.token.borrow_mut();
-        let left = Duration::try_from(token.expires_at - OffsetDateTime::now_utc()).ok()?;
-        if left.is_zero() {
+        let wall = OffsetDateTime::now_utc();
+        // A token may live longer than the clock can count.
+        let until = |at: OffsetDateTime| {
+            let left = Duration::try_from(at - wall).unwrap_or_default();
+            now + left.min(Duration::from_secs(86_400))
+        };
+        if token.expires_at <= wall {
             return None;
         }
-        if left > NOTICE {
-            // A token may live longer than the clock can count.
-            return Some(now + (left - NOTICE).min(Duration::from_secs(86_400)));
+        match token.notice_at {
+            Some(at) if at > wall => return Some(until(at)),
+            Some(_) => {
+                token.notice_at = None;
+                let token_expires_at = written(token.expires_at);
+                self.say(&Answer::TokenExpiring { token_expires_at }, None, config);
+            }
+            None => {}
         }
-        if !std::mem::replace(&mut token.told, true) {
-            let token_expires_at = written(token.expires_at);
-            self.say(&Answer::TokenExpiring { token_expires_at }, None, config);
-        }
-        Some(now + left)
+        Some(until(token.expires_at))
     }
 }
 

@@ -7,12 +7,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_ws::AggregatedMessageStream;
+use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
-use futures::StreamExt;
 
-use crate::conversation::fault;
+use crate::incoming::{Deaf, Incoming};
 use crate::session::Session;
 use crate::worker::Worker;
 
@@ -20,38 +18,22 @@ use crate::worker::Worker;
 pub(crate) struct SocketBody {
     worker: Rc<Worker>,
     session: Rc<Session>,
-    /// `None` once nothing more is to be heard.
-    incoming: Option<AggregatedMessageStream>,
-    /// actix-ws's own body. Nothing goes through it, but `incoming` ends when it is dropped.
-    _handshake: BoxBody,
+    incoming: Incoming,
 }
 
 impl SocketBody {
-    pub(crate) fn new(
-        worker: Rc<Worker>,
-        session: Rc<Session>,
-        incoming: AggregatedMessageStream,
-        handshake: BoxBody,
-    ) -> Self {
-        Self { worker, session, incoming: Some(incoming), _handshake: handshake }
+    pub(crate) fn new(worker: Rc<Worker>, session: Rc<Session>, incoming: Incoming) -> Self {
+        Self { worker, session, incoming }
     }
 
+    /// Hears what has come, as long as the connection is open.
     fn listen(&mut self, cx: &mut Context<'_>) {
-        while let Some(incoming) = self.incoming.as_mut().filter(|_| self.session.is_open()) {
-            match incoming.poll_next_unpin(cx) {
+        while self.session.is_open() {
+            match self.incoming.poll(cx) {
                 Poll::Pending => return,
-                Poll::Ready(Some(Ok(message))) => self.worker.hear(&self.session, message),
-                Poll::Ready(Some(Err(error))) => {
-                    self.incoming = None;
-                    match fault(&error) {
-                        Some(goodbye) => self.session.close(goodbye),
-                        None => self.session.end(),
-                    }
-                }
-                Poll::Ready(None) => {
-                    self.incoming = None;
-                    self.session.end();
-                }
+                Poll::Ready(Ok(heard)) => self.worker.hear(&self.session, heard),
+                Poll::Ready(Err(Deaf::Gone)) => self.session.end(),
+                Poll::Ready(Err(Deaf::Refused(goodbye))) => self.session.close(goodbye),
             }
         }
     }

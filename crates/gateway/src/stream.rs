@@ -29,7 +29,7 @@ pub(crate) async fn stream(request: HttpRequest, worker: Rc<Worker>) -> HttpResp
     learn_key(&request, &worker).await;
     let access = match admit(&request, &worker) {
         Ok(Ok(access)) => access,
-        Ok(Err(_expired)) => return Refusal::EXPIRED.answer(&worker),
+        Ok(Err(goodbye)) => return Refusal::of_goodbye(goodbye).answer(&worker),
         Err(refusal) => return refusal.answer(&worker),
     };
     let session = match worker.enter(&access, address(&request, &worker), Form::Stream) {

@@ -4,9 +4,12 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use access::{Access, Denied};
-use actix_web::body::{BodyStream, MessageBody};
+use actix_http::ws::handshake;
+use actix_web::body::{BodyStream, BoxBody, MessageBody};
 use actix_web::http::StatusCode;
-use actix_web::http::header::RETRY_AFTER;
+use actix_web::http::header::{
+    RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
@@ -17,6 +20,7 @@ use time::OffsetDateTime;
 use crate::credentials::{self, BEARER};
 use crate::entry::Form;
 use crate::frame;
+use crate::incoming::Incoming;
 use crate::presence::Full;
 use crate::protocol::Goodbye;
 use crate::socket::SocketBody;
@@ -36,13 +40,23 @@ const STOPPING: Refusal = Refusal {
 };
 const BUSY: Refusal = Refusal {
     status: StatusCode::SERVICE_UNAVAILABLE,
-    code: "SERVICE_UNAVAILABLE",
+    code: "SERVER_FULL",
     message: "the server has too many connections; come back",
 };
 const CROWDED: Refusal = Refusal {
     status: StatusCode::TOO_MANY_REQUESTS,
     code: "TOO_MANY_CONNECTIONS",
-    message: "too many connections",
+    message: "this user has too many connections",
+};
+const ADDRESS_CROWDED: Refusal = Refusal {
+    status: StatusCode::TOO_MANY_REQUESTS,
+    code: "TOO_MANY_CONNECTIONS_OF_ADDRESS",
+    message: "this address has too many connections",
+};
+const NO_UPGRADE: Refusal = Refusal {
+    status: StatusCode::UPGRADE_REQUIRED,
+    code: "UPGRADE_REQUIRED",
+    message: "expected the upgrade to a WebSocket, version 13 (RFC 6455)",
 };
 const FOREIGN: Refusal = Refusal {
     status: StatusCode::FORBIDDEN,
@@ -61,44 +75,44 @@ const FORBIDDEN: Refusal = Refusal {
 };
 
 /// Upgrades to a WebSocket. A wrong token is refused before; an expired one is let in and closed
-/// with 4001, and one connection too many with 4502, because browsers cannot see why an upgrade
-/// was refused.
+/// with 4001, one that was signed out with 4503, and one connection too many with 4502, because
+/// browsers cannot see why an upgrade was refused.
 pub(crate) async fn upgrade(
     request: HttpRequest,
     payload: Payload,
     worker: Rc<Worker>,
 ) -> actix_web::Result<HttpResponse> {
     learn_key(&request, &worker).await;
-    let access = match admit(&request, &worker) {
-        Ok(access) => access,
+    let admitted = match admit(&request, &worker) {
+        Ok(admitted) => admitted,
         Err(refusal) => return Ok(refusal.answer(&worker)),
     };
-    let (answer, session, incoming) =
-        actix_ws::handle_with_protocols(&request, payload, &[BEARER])?;
-    // Everything that is said goes through a body of our own.
-    drop(session);
-    let entered = access
-        .map_err(|_expired| Goodbye::TOKEN_EXPIRED)
-        .map(|access| worker.enter(&access, address(&request, &worker), Form::Socket));
-    let session = match entered {
-        Ok(Ok(session)) => session,
-        Ok(Err(Full::User)) => return Ok(part(answer, Goodbye::TOO_MANY_CONNECTIONS, &worker)),
-        Ok(Err(full)) => return Ok(Refusal::of(full).answer(&worker)),
-        Err(goodbye) => return Ok(part(answer, goodbye, &worker)),
+    let Ok(mut answer) = handshake(request.head()) else {
+        return Ok(NO_UPGRADE.answer(&worker));
     };
-    let incoming = incoming
-        .max_frame_size(worker.config.message_bytes)
-        .aggregate_continuations()
-        .max_continuation_size(worker.config.message_bytes);
-    Ok(answer
-        .map_body(|_, handshake| SocketBody::new(worker, session, incoming, handshake).boxed()))
+    if credentials::offers_bearer(&request) {
+        answer.insert_header((SEC_WEBSOCKET_PROTOCOL, BEARER));
+    }
+    let entered =
+        admitted.map(|access| worker.enter(&access, address(&request, &worker), Form::Socket));
+    let body = match entered {
+        Ok(Ok(session)) => {
+            let incoming = Incoming::new(payload, worker.config.message_bytes);
+            SocketBody::new(worker, session, incoming).boxed()
+        }
+        Ok(Err(Full::User)) => part(Goodbye::TOO_MANY_CONNECTIONS, &worker),
+        Ok(Err(full)) => return Ok(Refusal::of(full).answer(&worker)),
+        Err(goodbye) => part(goodbye, &worker),
+    };
+    Ok(answer.message_body(body)?.into())
 }
 
-/// Who asks to be let in; the inner `Err` is somebody whose token has expired.
+/// Who asks to be let in. The inner `Err` is somebody who has a right token that is good no
+/// longer.
 pub(crate) fn admit(
     request: &HttpRequest,
     worker: &Worker,
-) -> Result<Result<Access, Access>, Refusal> {
+) -> Result<Result<Access, Goodbye>, Refusal> {
     if worker.hub.is_draining() || !worker.hub.is_following() {
         return Err(STOPPING);
     }
@@ -107,9 +121,10 @@ pub(crate) fn admit(
     }
     let token = credentials::token(request);
     match worker.verifier.verify(&token, OffsetDateTime::now_utc()) {
-        Ok(access) if access.roles.can_read() => Ok(Ok(access)),
-        Ok(_) => Err(FORBIDDEN),
-        Err(Denied::Expired(access)) => Ok(Err(access)),
+        Ok(access) if !access.roles.can_read() => Err(FORBIDDEN),
+        Ok(access) if worker.hub.signed_out().has(&access) => Ok(Err(Goodbye::SIGNED_OUT)),
+        Ok(access) => Ok(Ok(access)),
+        Err(Denied::Expired(_)) => Ok(Err(Goodbye::TOKEN_EXPIRED)),
         Err(Denied::Invalid) => Err(UNKNOWN),
     }
 }
@@ -128,21 +143,25 @@ pub(crate) fn address(request: &HttpRequest, worker: &Worker) -> Option<IpAddr> 
     Some(access::network_of(client))
 }
 
-/// An upgraded connection that is told nothing but `goodbye`.
-fn part(answer: HttpResponse, goodbye: Goodbye, worker: &Worker) -> HttpResponse {
+/// The body of an upgraded connection that is told nothing but `goodbye`.
+fn part(goodbye: Goodbye, worker: &Worker) -> BoxBody {
     worker.hub.metrics.closed(goodbye.code);
     let close = Ok::<Bytes, std::convert::Infallible>(frame::close(goodbye.code, goodbye.reason));
-    answer.map_body(|_, _| BodyStream::new(stream::iter([close])).boxed())
+    BodyStream::new(stream::iter([close])).boxed()
 }
 
 impl Refusal {
-    /// The refusal of somebody whose token has expired, where that can be seen.
-    pub(crate) const EXPIRED: Self = UNKNOWN;
+    /// The refusal of somebody who would be told `goodbye`, where that can be seen.
+    pub(crate) fn of_goodbye(goodbye: Goodbye) -> Self {
+        let code = if goodbye == Goodbye::SIGNED_OUT { "SIGNED_OUT" } else { UNKNOWN.code };
+        Self { status: StatusCode::UNAUTHORIZED, code, message: goodbye.reason }
+    }
 
     pub(crate) fn of(full: Full) -> Self {
         match full {
             Full::Process => BUSY,
-            Full::Address | Full::User => CROWDED,
+            Full::Address => ADDRESS_CROWDED,
+            Full::User => CROWDED,
         }
     }
 
@@ -155,9 +174,13 @@ impl Refusal {
     pub(crate) fn answer(&self, worker: &Worker) -> HttpResponse {
         worker.hub.metrics.refused(self.status.as_u16());
         let mut answer = HttpResponse::build(self.status);
-        if matches!(self.status.as_u16(), 429 | 503) {
-            answer.insert_header((RETRY_AFTER, "5"));
-        }
+        match self.status.as_u16() {
+            426 => answer
+                .insert_header((UPGRADE, "websocket"))
+                .insert_header((SEC_WEBSOCKET_VERSION, "13")),
+            429 | 503 => answer.insert_header((RETRY_AFTER, "5")),
+            _ => &mut answer,
+        };
         answer.json(json!({
             "success": false,
             "error": { "code": self.code, "message": self.message },

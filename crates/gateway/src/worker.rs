@@ -37,6 +37,12 @@ pub(crate) enum Order {
 /// How often a slice is sent away.
 const SLICE: Duration = Duration::from_millis(100);
 
+/// Time that each connection adds to the period in which all come back.
+const EACH: Duration = Duration::from_millis(10);
+
+/// The shortest such period.
+const SOON: Duration = Duration::from_secs(1);
+
 /// How long the last ones sent away are waited for.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -207,7 +213,10 @@ impl Worker {
         let leaving = self.all();
         let slices = (within.as_millis() / SLICE.as_millis()).max(1);
         let size = leaving.len().div_ceil(usize::try_from(slices).unwrap_or(usize::MAX)).max(1);
-        let spread = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
+        // Few may come back at once; thousands take their time.
+        let spread = EACH.saturating_mul(u32::try_from(leaving.len()).unwrap_or(u32::MAX));
+        let spread = spread.clamp(SOON, within.max(SOON));
+        let spread = u64::try_from(spread.as_millis()).unwrap_or(u64::MAX);
         let mut ticks = tokio::time::interval(SLICE);
         for slice in leaving.chunks(size) {
             ticks.tick().await;

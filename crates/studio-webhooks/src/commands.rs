@@ -7,6 +7,7 @@ pub(crate) mod dispatcher;
 pub(crate) mod doctor;
 pub(crate) mod erase;
 pub(crate) mod gateway;
+pub(crate) mod listen;
 pub(crate) mod migrate;
 pub(crate) mod openapi;
 pub(crate) mod parts;

@@ -40,6 +40,7 @@ enum Command {
     /// Bring the database up to date.
     Migrate,
     Publish(commands::publish::Publish),
+    Listen(commands::listen::Listen),
     Secrets(commands::secrets::Secrets),
     Token(commands::token::Token),
     Verify(commands::verify::Verify),
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         Command::All => settings().and_then(commands::all::run),
         Command::Migrate => settings().and_then(commands::migrate::run),
         Command::Publish(publish) => settings().and_then(|settings| publish.run(settings)),
+        Command::Listen(listen) => settings().and_then(|settings| listen.run(settings)),
         Command::Secrets(secrets) => settings().and_then(|settings| secrets.run(settings)),
         Command::Token(token) => settings().and_then(|settings| token.run(&settings)),
         Command::Verify(verify) => verify.run(),

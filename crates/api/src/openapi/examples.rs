@@ -52,6 +52,7 @@ fn requests(operation: &str) -> Vec<(&'static str, Value)> {
         "updateWebhook" | "patchWebhook" => one(json!({
             "name": "Updated Name", "events": ["scrape.completed"], "active": false,
         })),
+        "signOut" => one(json!({ "jti": "token_abc123" })),
         "testWebhook" => one(json!({ "event": "scrape.completed" })),
         "rotateSecret" => one(json!({ "grace_seconds": 86_400 })),
         "redeliverRange" => one(json!({
@@ -159,6 +160,7 @@ fn answers(operation: &str) -> Vec<(&'static str, Value)> {
             &json!({ "reason": "cancelled by its user", "finished_at": "2026-02-02T12:00:05Z" }),
             &[],
         )),
+        "signOut" => one(json!({ "user_id": "usr_abc123", "jti": "token_abc123" })),
         "redeliverLog" => one(json!({ "id": "log_ghi789", "status": "pending" })),
         "listEventTypes" => one(json!([{
             "event": "scrape.completed",

@@ -82,6 +82,15 @@ pub(crate) struct JobPath {
     job_id: String,
 }
 
+/// A user.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct UserPath {
+    /// Whose connections.
+    #[param(min_length = 1, max_length = 128, pattern = r"^[!#-\[\]-~]+$")]
+    user_id: String,
+}
+
 /// An event of the user.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]

@@ -90,6 +90,15 @@ pub(crate) struct RotateRequest {
     grace_seconds: u64,
 }
 
+/// Which of a user's tokens to sign out.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SignOut {
+    /// The `jti` of the one token; all of the user's when left out.
+    #[schema(required = false, min_length = 1, max_length = 256)]
+    jti: String,
+}
+
 /// Which deliveries to make again.
 #[derive(ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -28,6 +28,7 @@ async fn without_a_right_token_every_route_says_401() {
         (Method::POST, format!("/v1/webhooks/{id}/logs/log_1/redeliver")),
         (Method::POST, "/v1/events".to_owned()),
         (Method::GET, "/v1/events/evt_1".to_owned()),
+        (Method::POST, "/v1/users/usr_1/sign-out".to_owned()),
     ] {
         let answer = studio.stranger().send(method.clone(), &path, None).await.expect(401);
         assert_eq!(answer.code(), "UNAUTHORIZED", "{method} {path}");

@@ -15,6 +15,7 @@ mod limits;
 mod logs;
 mod races;
 mod receiver;
+mod sign_out;
 mod studio;
 mod test_operation;
 mod tokens;

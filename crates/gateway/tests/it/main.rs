@@ -2,5 +2,13 @@
 //! and clients that know nothing of the crate.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod abuse;
 mod conversation;
+mod draining;
+mod frames;
+mod limits;
+mod raw;
+mod resume;
+mod sse;
 mod studio;
+mod tokens;

@@ -1,16 +1,21 @@
 //! What the tests arrange: a gateway with its broker, clients, and events.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use access::{AuthConfig, Verifier};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use broker::{BrokerConfig, Outgoing, SharedBroker, Target};
 use bytes::Bytes;
 use domain::{Event, Origin, UserId};
 use futures::{SinkExt, StreamExt};
 use gateway::{Gateway, GatewayConfig};
-use secrecy::SecretString;
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use sha2::Sha256;
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::net::TcpStream;
@@ -28,7 +33,8 @@ pub(crate) struct Studio {
     pub(crate) address: SocketAddr,
     pub(crate) broker: SharedBroker,
     stop: CancellationToken,
-    _files: TempDir,
+    /// Kept as long as anybody uses them.
+    files: Arc<TempDir>,
 }
 
 pub(crate) fn secret() -> SecretString {
@@ -47,6 +53,17 @@ pub(crate) fn token_for(user: &str, seconds: i64) -> String {
     access::issue(&secret(), &user, &["user"], issued, now + time::Duration::seconds(seconds))
 }
 
+/// A token of `user` with the claim `jti`, for an hour.
+pub(crate) fn token_with_id(user: &str, id: &str) -> String {
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    let claims = json!({ "sub": user, "exp": now + 3_600, "iat": now - 60, "jti": id });
+    let text = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", text(&json!({ "alg": "HS256" })), text(&claims));
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret().expose_secret().as_bytes()).unwrap();
+    mac.update(signed.as_bytes());
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
+}
+
 /// A token of `user` for an hour.
 pub(crate) fn token(user: &str) -> String {
     token_for(user, 3_600)
@@ -62,7 +79,18 @@ impl Studio {
         let url = format!("embedded://{}", files.path().join("queues.db").display());
         let broker = broker::open(&BrokerConfig { url, ..BrokerConfig::default() }).await.unwrap();
         let (address, stop) = serve(&config, &broker).await;
-        Self { address, broker, stop, _files: files }
+        Self { address, broker, stop, files: Arc::new(files) }
+    }
+
+    /// Another gateway of the same broker.
+    pub(crate) async fn another_gateway(&self) -> Self {
+        let (address, stop) = serve(&GatewayConfig::default(), &self.broker).await;
+        Self { address, broker: self.broker.clone(), stop, files: self.files.clone() }
+    }
+
+    /// Asks the gateway to stop.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
     }
 
     pub(crate) async fn client(&self, user: &str) -> Client {
@@ -181,7 +209,10 @@ impl Client {
 
     pub(crate) async fn subscribe(&mut self, project: &str) {
         let answer = self.ask(&json!({ "type": "subscribe", "project_id": project })).await;
-        assert_eq!(answer, json!({ "type": "subscribed", "project_id": project }));
+        assert_eq!(
+            (&answer["type"], &answer["project_id"]),
+            (&json!("subscribed"), &json!(project))
+        );
     }
 
     pub(crate) async fn next(&mut self) -> Next {

@@ -18,9 +18,6 @@ use crate::commands::parts;
 use crate::config::Settings;
 use crate::operator::{self, Operated};
 
-/// How long open WebSockets are given to leave at a stop.
-const DRAIN: Duration = Duration::from_secs(5);
-
 pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let s = &settings;
     parts::serve("all", s, |stop| async move {
@@ -104,7 +101,7 @@ async fn http(
     let handle = server.handle();
     tokio::spawn(async move {
         stop.cancelled().await;
-        sockets.drain(DRAIN).await;
+        sockets.drain().await;
         handle.stop(true).await;
     });
     server.await

@@ -61,6 +61,7 @@ fn every_command_explains_itself() {
         "all",
         "migrate",
         "publish",
+        "listen",
         "secrets",
         "token",
         "verify",

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod away;
+mod browser;
 mod changes;
 mod chaos;
 mod commands;
@@ -14,12 +15,14 @@ mod health;
 mod inside;
 mod jobs;
 mod key_set;
+mod listen;
 mod matching;
 mod operations;
 mod operator;
 mod pace;
 mod rejected;
 mod repeats;
+mod resuming;
 mod retries;
 mod secrets;
 mod stops;

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::support::endpoint::Endpoint;
 use crate::support::events::Published;
 use crate::support::studio::{Backend, Studio};
 use crate::support::{PATIENCE, on_both};
@@ -108,7 +109,54 @@ async fn a_wrong_token_is_refused_before_the_upgrade(backend: Backend) {
     assert!(!text.contains("wrong"), "the token is not repeated");
 }
 
+async fn no_token_reaches_a_log_a_span_or_a_metric(backend: Backend) {
+    let collector = Endpoint::answering([200]).await;
+    let settings = [
+        ("STUDIO__TELEMETRY__FILTER", "trace"),
+        ("STUDIO__TELEMETRY__OTLP_ENDPOINT", &*collector.url()),
+    ];
+    let studio = Studio::with(backend, &settings).await;
+    let (good, wrong) = (studio.token("usr_1", "user"), studio.token("usr_2", "service"));
+    let signature = |token: &str| token.rsplit('.').next().unwrap().to_owned();
+    let client = crate::support::client();
+    for token in [&good, &wrong] {
+        for (query, header, value) in [
+            (format!("?token={token}"), "x-nothing", String::new()),
+            (String::new(), "authorization", format!("Bearer {token}")),
+            (String::new(), "sec-websocket-protocol", format!("bearer, {token}")),
+        ] {
+            let upgrade = client
+                .get(format!("{}/v1/ws{query}", studio.gateway))
+                .header("connection", "Upgrade")
+                .header("upgrade", "websocket")
+                .header("sec-websocket-version", "13")
+                .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
+                .header(header, value);
+            let status = upgrade.send().await.unwrap().status().as_u16();
+            assert_eq!(status, if *token == good { 101 } else { 403 });
+        }
+    }
+    let metrics = client.get(format!("{}/metrics", studio.gateway)).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains("gateway_connections"), "{metrics}");
+    let name = if backend == Backend::Embedded { "all" } else { "gateway" };
+    studio.terminate(name).await;
+    let spans: String = collector
+        .requests()
+        .iter()
+        .map(|request| String::from_utf8_lossy(&request.body).into_owned())
+        .collect();
+    let log = studio.log(name);
+    assert!(log.lines().count() > 10, "{log}");
+    for token in [&good, &wrong] {
+        for (place, text) in [("log", &log), ("spans", &spans), ("metrics", &metrics)] {
+            assert!(!text.contains(&signature(token)), "a token stands in the {place}");
+        }
+    }
+}
+
 on_both!(
+    no_token_reaches_a_log_a_span_or_a_metric,
     a_browser_receives_its_project_and_nothing_of_another_user,
     a_wrong_token_is_refused_before_the_upgrade,
 );

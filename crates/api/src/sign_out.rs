@@ -1,0 +1,86 @@
+//! `POST /v1/users/{user_id}/sign-out`
+
+use std::time::Duration;
+
+use actix_web::web::{Data, Path};
+use broker::ControlMessage;
+use domain::UserId;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::Api;
+use crate::body::OptionalFields;
+use crate::caller::Admin;
+use crate::envelope::Success;
+use crate::error::{ApiError, FieldError};
+use crate::openapi::parameters::UserPath;
+use crate::openapi::requests::SignOut;
+use crate::validation::Form;
+
+/// Longest wait for the announcement.
+const ANNOUNCE: Duration = Duration::from_secs(5);
+
+/// Longest `jti`, bytes.
+const MAX_TOKEN_ID: usize = 256;
+
+/// Who was signed out.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SignedOut {
+    /// The user.
+    #[schema(value_type = String)]
+    user_id: UserId,
+    /// The one token, where one was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    jti: Option<String>,
+}
+
+/// Sign a user out
+///
+/// Has every gateway close the user's connections, or those of one token, within a second, and
+/// refuse the tokens that they had. 202 once it is announced.
+#[utoipa::path(
+    post, path = "/v1/users/{user_id}/sign-out", operation_id = "signOut", tag = "Users",
+    params(UserPath),
+    request_body = Option<SignOut>,
+    responses((status = 202, description = "It is announced.", body = SignedOut)),
+    security(("access_token" = ["admin"])),
+)]
+pub(crate) async fn sign_out(
+    api: Data<Api>,
+    _caller: Admin,
+    path: Path<String>,
+    fields: OptionalFields,
+) -> Result<Success<SignedOut>, ApiError> {
+    let user_id: UserId = path.parse().map_err(|_| ApiError::NotFound)?;
+    let jti = match fields.0 {
+        None => None,
+        Some(fields) => {
+            let mut form = Form::new(fields);
+            let jti = form.optional("jti", token_id);
+            form.finish()?;
+            jti
+        }
+    };
+    let message = ControlMessage::SignedOut { user_id: user_id.to_string(), token_id: jti.clone() };
+    match tokio::time::timeout(ANNOUNCE, api.broker.announce(&message)).await {
+        Ok(Ok(())) => {
+            tracing::info!(user.id = %user_id, one_token = jti.is_some(), "a user was signed out");
+            Ok(Success::accepted(SignedOut { user_id, jti }))
+        }
+        Ok(Err(error)) => {
+            tracing::warn!(user.id = %user_id, "a sign-out was not announced: {error}");
+            Err(ApiError::Unavailable("the broker"))
+        }
+        Err(_) => Err(ApiError::Unavailable("the broker")),
+    }
+}
+
+fn token_id(value: Value) -> Result<String, Vec<FieldError>> {
+    let text = value.as_str().filter(|text| (1..=MAX_TOKEN_ID).contains(&text.len()));
+    text.map(str::to_owned).ok_or_else(|| {
+        let message = format!("must be the `jti` of a token: a text of 1 to {MAX_TOKEN_ID} bytes");
+        vec![FieldError::new("jti", message)]
+    })
+}

@@ -1,0 +1,7 @@
+//! The gateway from outside: clients by the thousand, what they must see, and how fast.
+
+pub mod chaos;
+pub mod crowd;
+pub mod nchan;
+pub mod socket;
+pub mod speed;

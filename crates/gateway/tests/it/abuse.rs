@@ -1,0 +1,201 @@
+//! Clients that misbehave get the documented answer, and nobody else notices.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use gateway::GatewayConfig;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::raw::{Raw, masked};
+use crate::studio::{PATIENCE, Studio, sized_event, token};
+
+/// How much later than usual anybody else may be told, on a machine that tests share.
+const NOTICEABLE: Duration = Duration::from_millis(300);
+
+/// Does `abuse` while somebody else is told fifty events a second; how late the worst of them
+/// came.
+async fn worst_during<T>(studio: &Arc<Studio>, abuse: impl Future<Output = T>) -> (T, Duration) {
+    let mut calm = studio.watching("calm", "*").await;
+    let done = Arc::new(AtomicBool::new(false));
+    let (over, publisher) = (done.clone(), studio.clone());
+    let watching = tokio::spawn(async move {
+        let (mut worst, mut number) = (Duration::ZERO, 0);
+        // At least some, however short it is.
+        while !over.load(Ordering::Acquire) || number < 20 {
+            let id = format!("calm_{number}");
+            let began = Instant::now();
+            publisher.publish(&id, "calm", "p1").await;
+            assert_eq!(calm.event_id().await, id);
+            worst = worst.max(began.elapsed());
+            number += 1;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        worst
+    });
+    let result = abuse.await;
+    done.store(true, Ordering::Release);
+    (result, watching.await.unwrap())
+}
+
+/// What the same takes when nobody misbehaves.
+async fn usual(studio: &Arc<Studio>) -> Duration {
+    worst_during(studio, tokio::time::sleep(Duration::from_millis(400))).await.1
+}
+
+async fn unnoticed<T>(studio: &Arc<Studio>, abuse: impl Future<Output = T>) -> T {
+    let before = usual(studio).await;
+    let (result, during) = worst_during(studio, abuse).await;
+    assert!(during < before + NOTICEABLE, "{during:?} instead of {before:?}");
+    result
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_stops_reading_is_closed_as_too_slow_and_delays_nobody() {
+    const EVENTS: usize = 120;
+    let studio = Arc::new(Studio::start().await);
+    let mut stuck = Raw::with_small_buffer(studio.address, "ann").await;
+    stuck.say(r#"{"type":"subscribe","project_id":"*"}"#).await;
+    assert!(stuck.frame().await.is_some());
+    let mut beside = studio.watching("ann", "*").await;
+    let reading = tokio::spawn(async move {
+        for number in 0..EVENTS {
+            assert_eq!(beside.event_id().await, format!("evt_{number}"));
+        }
+    });
+    unnoticed(&studio, async {
+        // More than the kernel takes for a client that reads nothing.
+        for number in 0..EVENTS {
+            studio.send(&sized_event(&format!("evt_{number}"), "ann", "p1", 100_000)).await;
+        }
+        reading.await.unwrap();
+    })
+    .await;
+    assert_eq!(stuck.close_code().await, Some(4_002), "when it reads again it learns why");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_byte_by_byte_does_not_count_as_a_sign_of_life() {
+    let config = GatewayConfig {
+        ping_every: Duration::from_millis(500),
+        silent_after: Duration::from_millis(1_500),
+        ..GatewayConfig::default()
+    };
+    let studio = Arc::new(Studio::with(config).await);
+    let mut slow = Raw::upgraded(studio.address, "ann").await;
+    let code = unnoticed(&studio, async {
+        for byte in masked(0x81, &[b'x'; 100]) {
+            if !slow.send(&[byte]).await {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        slow.close_code().await
+    })
+    .await;
+    assert_eq!(code, Some(4_003));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_never_ends_is_given_up() {
+    let studio = Arc::new(Studio::start().await);
+    let mut slow = TcpStream::connect(studio.address).await.unwrap();
+    let began = Instant::now();
+    let mut answer = Vec::new();
+    for byte in b"GET /v1/ws HTTP/1.1\r\nHost: x\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaa" {
+        if slow.write_all(&[*byte]).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let reading = slow.read_to_end(&mut answer);
+    let read = tokio::time::timeout(PATIENCE, reading).await.expect("it is closed");
+    drop(read);
+    assert!(began.elapsed() < Duration::from_secs(16), "{:?}", began.elapsed());
+    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_megabytes_are_refused_by_their_head() {
+    let studio = Arc::new(Studio::start().await);
+    let mut large = Raw::upgraded(studio.address, "ann").await;
+    let code = unnoticed(&studio, async {
+        let frame = masked(0x81, &vec![b'x'; 10_000_000]);
+        for piece in frame.chunks(64 * 1024) {
+            if !large.send(piece).await {
+                break;
+            }
+        }
+        large.close_code().await
+    })
+    .await;
+    assert_eq!(code, Some(4_501));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn floods_of_any_frame_end_the_connection() {
+    let studio = Arc::new(Studio::start().await);
+    let (ping, pong) = (masked(0x89, b"ping"), masked(0x8A, b""));
+    let empty = masked(0x00, b"");
+    let words = masked(0x81, br#"{"type":"ping"}"#);
+    for (first, flood) in
+        [(vec![], ping), (vec![], pong), (masked(0x01, b""), empty), (vec![], words)]
+    {
+        let mut client = Raw::upgraded(studio.address, "ann").await;
+        let code = unnoticed(&studio, async {
+            client.send(&first).await;
+            let many = flood.repeat(5_000);
+            for piece in many.chunks(16 * 1024) {
+                if !client.send(piece).await {
+                    break;
+                }
+            }
+            client.close_code().await
+        })
+        .await;
+        assert_eq!(code, Some(4_505), "{:x?}", &flood[..2]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_connections_stop_at_the_limits_and_those_within_live_on() {
+    let config =
+        GatewayConfig { connections: 300, connections_per_user: 100, ..GatewayConfig::default() };
+    let studio = Arc::new(Studio::with(config).await);
+    let open = async |user: &str| {
+        let mut stream = TcpStream::connect(studio.address).await.unwrap();
+        let request = format!(
+            "GET /v1/ws?token={} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            token(user)
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        (String::from_utf8(answer).unwrap(), stream)
+    };
+    let kept = unnoticed(&studio, async {
+        let (mut kept, mut refused) = (Vec::new(), 0);
+        for number in 0..2_000 {
+            let (answer, stream) = open(&format!("user{}", number % 50)).await;
+            match &*answer {
+                "HTTP/1.1 101" => kept.push(stream),
+                "HTTP/1.1 503" => refused += 1,
+                other => panic!("{other}"),
+            }
+        }
+        // One place is taken by somebody else.
+        assert_eq!((kept.len(), refused), (299, 1_701));
+        kept
+    })
+    .await;
+    drop(kept);
+    let freed = async {
+        while open("ann").await.0 != "HTTP/1.1 101" {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, freed).await.expect("their places are free again");
+}
