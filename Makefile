@@ -4,8 +4,8 @@ SHELL := /bin/bash
 BIN := target/release/studio-webhooks
 MINUTES ?= 60
 
-.PHONY: help run test test-tools fuzz-api openapi lint bench bench-gateway bench-micro \
-	bench-retention chaos chaos-gateway soak clean-tests
+.PHONY: help run test test-tools bench-tools fuzz-api openapi lint bench bench-gateway \
+	bench-micro bench-retention chaos chaos-gateway soak clean-tests
 
 help: ## Print this list
 	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  make %-16s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
@@ -19,8 +19,11 @@ test: test-tools ## Install RabbitMQ and PostgreSQL where missing, start private
 	cargo test --workspace --lib --bins --tests -- --test-threads 4
 	cargo test --workspace --doc
 
-test-tools: ## Install what the tests need: RabbitMQ, PostgreSQL, Python's pika and schemathesis, Node's amqplib
+test-tools: ## Install what the tests need: RabbitMQ, PostgreSQL, Chromium, Python's and Node's clients
 	@docs/examples/install-test-tools.sh
+
+bench-tools: ## Install what the benchmarks need beyond that: nginx with nchan
+	@docs/examples/install-test-tools.sh bench
 
 fuzz-api: test-tools ## Ask the API by its own description, thoroughly (schemathesis, all checks; some minutes)
 	cargo build --bins
@@ -35,7 +38,7 @@ lint: ## Formatting, clippy with warnings denied, and the rules for files
 	cargo clippy --workspace --all-targets -- -D warnings
 	@bash -n .ci/run docs/examples/install-test-tools.sh
 
-bench: test-tools ## Measure deliveries and latency beside the bare limit; prints the table of docs/benchmarks.md
+bench: bench-tools ## Measure deliveries and latency beside the bare limit; prints the table of docs/benchmarks.md
 	cargo build --release --bins
 	target/release/bench run --runs 3
 	target/release/bench api
@@ -49,7 +52,7 @@ chaos-gateway: test-tools ## Kill the gateway three times under 1,000 clients: n
 	cargo build --release --bins
 	ulimit -n $$(ulimit -Hn); target/release/bench chaos-gateway
 
-bench-gateway: test-tools ## Measure the gateway beside nginx's nchan: fan-out, latency, memory, connections
+bench-gateway: bench-tools ## Measure the gateway beside nginx's nchan: fan-out, latency, memory, connections
 	cargo build --release --bins
 	ulimit -n $$(ulimit -Hn); target/release/bench gateway
 

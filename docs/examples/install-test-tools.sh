@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and the machine does not have: RabbitMQ and PostgreSQL (Debian's
-# packages, not started), Chromium, nginx with nchan (for the benchmarks), a Python environment
-# with pika and schemathesis, and Node with amqplib, ws and playwright-core. Runs as root or with
+# packages, not started), Chromium, a Python environment with pika and schemathesis, and Node with
+# amqplib, ws and playwright-core; called with `bench`, nginx with nchan too. Runs as root or with
 # sudo; does nothing where everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -16,7 +16,8 @@ command -v npm >/dev/null || packages+=(npm)
 command -v python3 >/dev/null || packages+=(python3)
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
 command -v chromium >/dev/null || packages+=(chromium)
-[ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || packages+=(nginx-core libnginx-mod-nchan)
+[ "${1:-}" != bench ] || [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] ||
+    packages+=(nginx-core libnginx-mod-nchan)
 if [ "${#packages[@]}" -gt 0 ]; then
     echo "Installing ${packages[*]}"
     # The tests start servers of their own: the packages must not start any.
