@@ -20,6 +20,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::amqp::link::Link;
 use crate::amqp::publisher::Publisher;
@@ -68,8 +69,9 @@ impl Broker for AmqpBroker {
 
     fn consume(&self, queue: Queue, prefetch: u16) -> Consumer {
         let (sender, messages) = mpsc::channel(prefetch.max(1).into());
-        consumer::start(self.link.clone(), queue, prefetch.max(1), sender);
-        Consumer { messages, closing: self.link.closing.clone() }
+        let ended = CancellationToken::new();
+        consumer::start(self.link.clone(), queue, prefetch.max(1), sender, ended.clone());
+        Consumer { messages, closing: self.link.closing.clone(), ended }
     }
 
     fn history(&self, since: Option<OffsetDateTime>) -> HistoryReader {

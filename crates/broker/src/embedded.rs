@@ -242,7 +242,10 @@ impl Broker for EmbeddedBroker {
             commands: self.commands.clone(),
         };
         self.tasks.spawn_on(worker.run(self.closing.clone()), &self.runtime);
-        Consumer { messages: taken, closing: self.closing.clone() }
+        // Whoever reads no more is seen before what it hands back.
+        let ended = CancellationToken::new();
+        ended.cancel();
+        Consumer { messages: taken, closing: self.closing.clone(), ended }
     }
 
     fn history(&self, since: Option<OffsetDateTime>) -> HistoryReader {

@@ -120,6 +120,8 @@ pub struct Consumer {
     pub(crate) messages: tokio::sync::mpsc::Receiver<Incoming>,
     /// After the close nothing can be settled any more, so nothing more is given out.
     pub(crate) closing: tokio_util::sync::CancellationToken,
+    /// Cancelled once the broker hands out nothing more.
+    pub(crate) ended: tokio_util::sync::CancellationToken,
 }
 
 impl Consumer {
@@ -127,6 +129,18 @@ impl Consumer {
     pub async fn next(&mut self) -> Option<Incoming> {
         let message = self.messages.recv().await?;
         (!self.closing.is_cancelled()).then_some(message)
+    }
+
+    /// Takes no more; gives back what was not read. What is handed back after this is not handed
+    /// out to this consumer again, and so keeps its order.
+    pub async fn end(mut self) -> Vec<Incoming> {
+        self.messages.close();
+        self.ended.cancelled().await;
+        let mut unread = Vec::new();
+        while let Ok(message) = self.messages.try_recv() {
+            unread.push(message);
+        }
+        unread
     }
 }
 

@@ -97,6 +97,10 @@ async fn what_is_no_id_is_unknown() {
             (Method::POST, format!("/v1/webhooks/{id}/logs/{wrong}/redeliver"), None),
             (Method::GET, format!("/v1/events/{wrong}"), None),
         ] {
+            // What a client makes of `..` is the path of another operation.
+            if path.ends_with("/%2e%2e/redeliver") {
+                continue;
+            }
             let answer = user.send(method.clone(), &path, sent).await.expect(404);
             assert_eq!(body(&answer), unknown, "{method} {path}");
         }

@@ -172,8 +172,9 @@ async fn visit(
             }
         }
     }
+    let unread = tokio::time::timeout(NEXT, consumer.end()).await.unwrap_or_default();
+    kept.extend(unread.into_iter().map(|message| message.acker));
     kept.into_iter().for_each(drop);
-    drop(consumer);
     result.map(|()| there > count)
 }
 

@@ -52,8 +52,8 @@ pub(crate) async fn what_is_looked_at_and_handed_back_keeps_its_order(room: Room
             held.push(next(&mut consumer).await);
             assert_eq!(&id_of(held.last().unwrap()), id);
         }
+        held.extend(consumer.end().await);
         held.into_iter().for_each(drop);
-        drop(consumer);
         wait_for("everything is back", || async {
             let state = broker.inspect(Queue::Rejected).await.unwrap();
             (state.messages, state.consumers) == (9, 0)

@@ -72,6 +72,6 @@ if os.environ.get("FUZZ_WITHOUT_TOKEN"):
 
     @schemathesis.check
     def refused_without_a_token(ctx, response, case):
-        described = case.method.lower() in case.operation.schema[case.operation.path]
+        described = case.method.lower() == case.operation.method.lower()
         if case.operation.path.startswith("/v1/") and described and response.status_code != 401:
             raise AssertionError(f"expected 401 without a token, got {response.status_code}")
