@@ -99,7 +99,7 @@ async fn operations(studio: &Studio) -> Vec<Operation> {
             all.push(Operation { method, path: path.clone(), url, of: of.clone() });
         }
     }
-    assert!(all.len() >= 23);
+    assert!(all.len() >= 22);
     all
 }
 
