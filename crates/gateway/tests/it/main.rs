@@ -2,7 +2,6 @@
 //! and clients that know nothing of the crate.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod abuse;
 mod conversation;
 mod draining;
 mod frames;

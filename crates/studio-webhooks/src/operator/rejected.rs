@@ -139,43 +139,49 @@ enum Verdict {
     Stop(Acker),
 }
 
-/// Shows each message that is there to `look`; gives back whether there were more than are
-/// looked at. What is kept goes back at the end, in its order.
+/// Shows each message that is there to `look`, `most` at most; gives back whether there were more.
+/// All are taken, up to what one go may take: a part that goes back goes behind the rest. What is
+/// kept goes back at the end, in its order.
 async fn visit(
     broker: &dyn Broker,
     most: u64,
     mut look: impl AsyncFnMut(Incoming) -> anyhow::Result<Verdict>,
 ) -> anyhow::Result<bool> {
     let there = broker.inspect(Queue::Rejected).await?.messages;
-    let count = there.min(most).min(MOST);
+    let count = there.min(MOST);
     if count == 0 {
         return Ok(false);
     }
     let mut consumer = broker.consume(Queue::Rejected, u16::try_from(count)?);
-    let mut kept = Vec::new();
-    let mut result = Ok(());
+    let (mut kept, mut result) = (Vec::new(), Ok(()));
+    let mut left = most;
     for _ in 0..count {
         // Another operator may hold the rest.
         let Ok(Some(message)) = tokio::time::timeout(NEXT, consumer.next()).await else {
             break;
         };
+        if left == 0 {
+            kept.push(message.acker);
+            continue;
+        }
+        left -= 1;
         match look(message).await {
             Ok(Verdict::Done) => {}
             Ok(Verdict::Keep(acker)) => kept.push(acker),
             Ok(Verdict::Stop(acker)) => {
                 kept.push(acker);
-                break;
+                left = 0;
             }
             Err(error) => {
                 result = Err(error);
-                break;
+                left = 0;
             }
         }
     }
     let unread = tokio::time::timeout(NEXT, consumer.end()).await.unwrap_or_default();
     kept.extend(unread.into_iter().map(|message| message.acker));
     kept.into_iter().for_each(drop);
-    result.map(|()| there > count)
+    result.map(|()| there > count.min(most))
 }
 
 impl Which {

@@ -1,4 +1,13 @@
-//! Clients that misbehave get the documented answer, and nobody else notices.
+//! Clients that misbehave get the documented answer, and nobody else notices: measured, and so one
+//! test after another and apart from the others.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../it/raw.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod raw;
+#[path = "../it/studio.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod studio;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,11 +16,15 @@ use std::time::{Duration, Instant};
 use gateway::GatewayConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 
 use crate::raw::{Raw, masked};
 use crate::studio::{PATIENCE, Studio, sized_event, token};
 
-/// How much later than usual anybody else may be told, on a machine that tests share.
+/// Held by the test that measures.
+static MEASURING: Mutex<()> = Mutex::const_new(());
+
+/// How much later than usual anybody else may be told, in a debug build.
 const NOTICEABLE: Duration = Duration::from_millis(300);
 
 /// Does `abuse` while somebody else is told fifty events a second; how late the worst of them
@@ -53,6 +66,7 @@ async fn unnoticed<T>(studio: &Arc<Studio>, abuse: impl Future<Output = T>) -> T
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_stops_reading_is_closed_as_too_slow_and_delays_nobody() {
+    let _alone = MEASURING.lock().await;
     const EVENTS: usize = 120;
     let studio = Arc::new(Studio::start().await);
     let mut stuck = Raw::with_small_buffer(studio.address, "ann").await;
@@ -77,6 +91,7 @@ async fn a_client_that_stops_reading_is_closed_as_too_slow_and_delays_nobody() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_comes_byte_by_byte_does_not_count_as_a_sign_of_life() {
+    let _alone = MEASURING.lock().await;
     let config = GatewayConfig {
         ping_every: Duration::from_millis(500),
         silent_after: Duration::from_millis(1_500),
@@ -99,6 +114,7 @@ async fn a_message_that_comes_byte_by_byte_does_not_count_as_a_sign_of_life() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_never_ends_is_given_up() {
+    let _alone = MEASURING.lock().await;
     let studio = Arc::new(Studio::start().await);
     let mut slow = TcpStream::connect(studio.address).await.unwrap();
     let began = Instant::now();
@@ -118,6 +134,7 @@ async fn a_request_that_never_ends_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_megabytes_are_refused_by_their_head() {
+    let _alone = MEASURING.lock().await;
     let studio = Arc::new(Studio::start().await);
     let mut large = Raw::upgraded(studio.address, "ann").await;
     let code = unnoticed(&studio, async {
@@ -135,6 +152,7 @@ async fn ten_megabytes_are_refused_by_their_head() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn floods_of_any_frame_end_the_connection() {
+    let _alone = MEASURING.lock().await;
     let studio = Arc::new(Studio::start().await);
     let (ping, pong) = (masked(0x89, b"ping"), masked(0x8A, b""));
     let empty = masked(0x00, b"");
@@ -160,6 +178,7 @@ async fn floods_of_any_frame_end_the_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_connections_stop_at_the_limits_and_those_within_live_on() {
+    let _alone = MEASURING.lock().await;
     let config =
         GatewayConfig { connections: 300, connections_per_user: 100, ..GatewayConfig::default() };
     let studio = Arc::new(Studio::with(config).await);
