@@ -7,7 +7,6 @@ mod changes;
 mod chaos;
 mod commands;
 mod crashes;
-mod crowd;
 mod deployment;
 mod files;
 mod inside;
