@@ -2,11 +2,13 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 BIN := target/release/studio-webhooks
+MINUTES ?= 60
 
-.PHONY: help run test test-tools lint bench chaos clean-tests
+.PHONY: help run test test-tools fuzz-api openapi lint bench bench-micro bench-retention chaos soak \
+	clean-tests
 
 help: ## Print this list
-	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  make %-12s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN{FS=":.*## "} /^[a-z-]+:.*## /{printf "  make %-16s %s\n",$$1,$$2}' $(MAKEFILE_LIST)
 
 run: ## Build, start everything in one process, show one event's way, go on serving
 	cargo build --release --bin studio-webhooks
@@ -14,11 +16,19 @@ run: ## Build, start everything in one process, show one event's way, go on serv
 
 test: test-tools ## Install RabbitMQ and PostgreSQL where missing, start private ones, run all tests
 	cargo build --bins
-	cargo test --workspace --all-targets -- --test-threads 4
+	cargo test --workspace --lib --bins --tests -- --test-threads 4
 	cargo test --workspace --doc
 
-test-tools: ## Install what the tests need: RabbitMQ, PostgreSQL, Python's pika, Node's amqplib
+test-tools: ## Install what the tests need: RabbitMQ, PostgreSQL, Python's pika and schemathesis, Node's amqplib
 	@docs/examples/install-test-tools.sh
+
+fuzz-api: test-tools ## Ask the API by its own description, thoroughly (schemathesis, all checks; some minutes)
+	cargo build --bins
+	FUZZ_EXAMPLES=300 cargo test --workspace --test system fuzzing:: -- --nocapture
+
+openapi: ## Rewrite docs/openapi.json from the code
+	cargo run --quiet --bin studio-webhooks openapi > target/openapi.json
+	mv target/openapi.json docs/openapi.json
 
 lint: ## Formatting, clippy with warnings denied, and the rules for files
 	cargo fmt --all --check
@@ -33,6 +43,17 @@ bench: test-tools ## Measure deliveries and latency beside the bare limit; print
 chaos: test-tools ## Kill and freeze everything at random for two minutes under load; SEED=N repeats a run's faults
 	cargo build --release --bins
 	target/release/bench chaos $(if $(SEED),--seed $(SEED))
+
+bench-micro: ## Measure parsing, matching, signing and building a request (criterion)
+	cargo bench --workspace --bench events --bench request
+
+bench-retention: test-tools ## Remove old deliveries of 5 million while events are delivered
+	cargo build --release --bins
+	target/release/bench retention
+
+soak: test-tools ## Steady load, the memory of each process each minute: make soak MINUTES=60
+	cargo build --release --bins
+	target/release/bench soak --minutes $(MINUTES)
 
 clean-tests: ## Remove what tests and benches left under target/
 	rm -rf target/servers target/bench target/chaos target/python target/node

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need and the machine does not have: RabbitMQ and PostgreSQL (Debian's
-# packages, not started), a Python environment with pika, and Node with amqplib and ws. Runs as
-# root or with sudo; does nothing where everything is there.
+# packages, not started), a Python environment with pika and schemathesis, and Node with amqplib
+# and ws. Runs as root or with sudo; does nothing where everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -28,10 +28,12 @@ if [ "${#packages[@]}" -gt 0 ]; then
         "${packages[@]}" >/dev/null
 fi
 
-if [ ! -x target/python/bin/python3 ] || ! target/python/bin/python3 -c 'import pika, yaml' 2>/dev/null; then
+python=target/python/bin/python3
+if [ ! -x "$python" ] || ! "$python" -c 'import pika, yaml, schemathesis' 2>/dev/null; then
     mkdir -p target
     python3 -m venv target/python
-    target/python/bin/pip install --quiet --disable-pip-version-check 'pika==1.3.2' 'pyyaml==6.0.3'
+    "$python" -m pip install --quiet --disable-pip-version-check \
+        'pika==1.3.2' 'pyyaml==6.0.3' 'schemathesis==4.32.5'
 fi
 
 if [ ! -d target/node/node_modules/amqplib ] || [ ! -d target/node/node_modules/ws ]; then

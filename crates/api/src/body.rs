@@ -117,7 +117,12 @@ async fn read(request: &HttpRequest, payload: Payload, limit: usize) -> Result<B
     collect(payload, limit).await
 }
 
-async fn collect(payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+/// Largest body of a request to this path.
+pub(crate) fn limit_of(path: &str) -> usize {
+    if path == "/v1/events" { LARGE } else { SMALL }
+}
+
+pub(crate) async fn collect(payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
     tokio::time::timeout(PATIENCE, gather(payload, limit)).await.unwrap_or(Err(ApiError::TooSlow))
 }
 

@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 
 use crate::Api;
 use crate::error::ApiError;
+use crate::limits::Remaining;
 use crate::query::Query;
 
 /// May see what is the user's: the caller, or, with `?user_id=`, whom an admin acts for.
@@ -31,7 +32,7 @@ pub(crate) struct Writer {
 /// May publish events of any user.
 pub(crate) struct Service;
 
-fn unmounted() -> ApiError {
+pub(crate) fn unmounted() -> ApiError {
     ApiError::internal("the routes were mounted without the API")
 }
 
@@ -81,6 +82,30 @@ fn client(request: &HttpRequest, api: &Api) -> IpAddr {
     api.config.trusted_proxies.client(peer, lines.into_iter())
 }
 
+/// Counts the request against the limit of the one who makes it, once.
+fn count(request: &HttpRequest, access: &Access, api: &Api) -> Result<(), ApiError> {
+    if request.extensions().contains::<Remaining>() {
+        return Ok(());
+    }
+    let Some(remaining) = api.limits.count(&access.user) else {
+        return Ok(());
+    };
+    request.extensions_mut().insert(remaining);
+    remaining.check()
+}
+
+/// Who makes a request, counted; publishing is not.
+///
+/// # Errors
+/// [`ApiError::Unauthorized`], [`ApiError::TooManyRequests`].
+pub(crate) fn counted(request: &HttpRequest) -> Result<UserId, ApiError> {
+    let (access, api) = authenticate(request)?;
+    if !access.roles.is_service() {
+        count(request, &access, api)?;
+    }
+    Ok(access.user)
+}
+
 /// The user that a request is for, counted against the limit of the one who makes it.
 fn user(
     request: &HttpRequest,
@@ -88,10 +113,7 @@ fn user(
     refusal: &'static str,
 ) -> Result<UserId, ApiError> {
     let (access, api) = authenticate(request)?;
-    if let Some(remaining) = api.limits.count(&access.user) {
-        request.extensions_mut().insert(remaining);
-        remaining.check()?;
-    }
+    count(request, &access, api)?;
     if !allowed(&access) {
         return Err(ApiError::Forbidden(refusal));
     }

@@ -33,6 +33,10 @@ pub struct ApiConfig {
     /// Webhooks of one user; 100 by default, 0 for no limit.
     #[serde(deserialize_with = "setting::number")]
     pub max_webhooks: u64,
+    /// Idempotency keys of one user that are kept, about; 100,000 by default, 0 for no limit.
+    /// Beyond, the oldest are forgotten before their 24 hours are over.
+    #[serde(deserialize_with = "setting::number")]
+    pub idempotency_keys: u64,
 }
 
 impl Default for ApiConfig {
@@ -45,6 +49,7 @@ impl Default for ApiConfig {
             trusted_proxies: Proxies::default(),
             origins: Origins::default(),
             max_webhooks: 100,
+            idempotency_keys: 100_000,
         }
     }
 }

@@ -3,8 +3,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use domain::{DeliveryId, WebhookId};
-use store::{DeliveryPlace, DeliveryRow, WebhookWithStats};
+use domain::{DeliveryId, JobId, WebhookId};
+use store::{DeliveryPlace, DeliveryRow, Job, WebhookWithStats};
 use uuid::Uuid;
 
 /// A place in one kind of list. Its bytes and those of the page are whole groups of three, so
@@ -57,6 +57,19 @@ impl Place for WebhookId {
     }
 }
 
+impl Place for JobId {
+    const LETTER: char = 'j';
+    const PAGE: usize = 2;
+
+    fn to_bytes(&self) -> Vec<u8> {
+        self.as_uuid().as_bytes().to_vec()
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        Uuid::from_slice(bytes).ok().map(Self::from_uuid)
+    }
+}
+
 impl Place for DeliveryPlace {
     const LETTER: char = 'd';
     const PAGE: usize = 3;
@@ -80,6 +93,14 @@ impl Listed for WebhookWithStats {
     }
 }
 
+impl Listed for Job {
+    type Place = JobId;
+
+    fn place(&self) -> JobId {
+        self.id
+    }
+}
+
 impl Listed for DeliveryRow {
     type Place = DeliveryPlace;
 
@@ -98,6 +119,7 @@ mod tests {
         let text = write(&webhook, 70_000);
         assert_eq!((text.len(), read(&text)), (25, Some((webhook, 65_535))));
         assert_eq!(read::<DeliveryPlace>(&text), None);
+        assert_eq!(read::<JobId>(&text), None, "of the same length");
         let id = DeliveryId::from_uuid(Uuid::now_v7());
         for micros in [i64::MIN, 0, i64::MAX] {
             let place = DeliveryPlace { micros, id };

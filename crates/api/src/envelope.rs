@@ -4,6 +4,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, Responder, body::BoxBody};
 use serde::Serialize;
 use store::{Page, PageRequest};
+use utoipa::ToSchema;
 
 use crate::cursor::{self, Listed};
 use crate::query::LAST_PAGE;
@@ -17,17 +18,24 @@ pub(crate) struct Success<T> {
 }
 
 /// Which part of a list an answer holds.
-#[derive(Clone, Serialize)]
+#[derive(Clone, Serialize, ToSchema)]
 pub(crate) struct Pagination {
+    /// This page, from 1.
     page: u64,
+    /// Entries of a page, at most.
     limit: u64,
+    /// Entries of all pages, counted up to 10,000.
     total: u64,
+    /// How many pages that makes.
     total_pages: u64,
+    /// Whether there is another page.
     has_next: bool,
+    /// Whether there is one before.
     has_prev: bool,
     /// Whether there are more than were counted.
     total_capped: bool,
-    /// For `?cursor=`: what follows the last row, whatever has come meanwhile.
+    /// For `?cursor=`: what follows the last entry, whatever has come meanwhile; null at the end.
+    #[schema(required)]
     next_cursor: Option<String>,
 }
 

@@ -5,6 +5,9 @@ use actix_web::http::header::{ALLOW, RETRY_AFTER};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use store::StoreError;
+use utoipa::ToSchema;
+
+use crate::openapi::error_code;
 
 /// An answer that is no success.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,8 @@ pub(crate) enum ApiError {
     MethodNotAllowed(&'static str),
     #[error("{0}")]
     Conflict(String),
+    #[error("the same request with this Idempotency-Key is under way; try again in a second")]
+    KeyInUse,
     #[error("the body has more than {0} bytes")]
     TooLarge(usize),
     #[error("the body did not arrive in time")]
@@ -40,7 +45,7 @@ pub(crate) enum ApiError {
 }
 
 /// What is wrong with one field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct FieldError {
     /// The field, such as `events[1]`.
     pub(crate) field: String,
@@ -68,12 +73,23 @@ struct ErrorEnvelope {
     meta: serde_json::Value,
 }
 
-#[derive(Serialize)]
-struct ErrorBody {
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorBody {
+    /// The case, for programs.
+    #[schema(schema_with = error_code)]
     code: &'static str,
+    /// What is wrong and what to do.
     message: String,
+    /// Every wrong field.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     details: Vec<FieldError>,
+}
+
+impl From<&ApiError> for ErrorBody {
+    fn from(error: &ApiError) -> Self {
+        Self { code: error.code(), message: error.to_string(), details: error.details().to_vec() }
+    }
 }
 
 impl ApiError {
@@ -93,6 +109,7 @@ impl ApiError {
             Self::NotFound => "NOT_FOUND",
             Self::MethodNotAllowed(_) => "METHOD_NOT_ALLOWED",
             Self::Conflict(_) => "CONFLICT",
+            Self::KeyInUse => "IDEMPOTENCY_KEY_IN_USE",
             Self::TooLarge(_) => "PAYLOAD_TOO_LARGE",
             Self::TooSlow => "REQUEST_TIMEOUT",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
@@ -121,7 +138,7 @@ impl ResponseError for ApiError {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Conflict(_) | Self::KeyInUse => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -139,6 +156,7 @@ impl ResponseError for ApiError {
             Self::TooManyRequests(seconds) => {
                 answer.insert_header((RETRY_AFTER, seconds.to_string()));
             }
+            Self::KeyInUse => drop(answer.insert_header((RETRY_AFTER, "1"))),
             Self::Unavailable(_) => drop(answer.insert_header((RETRY_AFTER, "2"))),
             Self::Unauthorized(_) => {
                 answer.insert_header(("www-authenticate", "Bearer"));
@@ -146,11 +164,7 @@ impl ResponseError for ApiError {
             Self::TooLarge(_) | Self::TooSlow | Self::HeadTooLarge(_) => drop(answer.force_close()),
             _ => {}
         }
-        let error = ErrorBody {
-            code: self.code(),
-            message: self.to_string(),
-            details: self.details().to_vec(),
-        };
+        let error = self.into();
         // The request's id is filled in on the way out, where it is known.
         let meta = serde_json::json!({ "request_id": crate::requests::PLACE });
         answer.json(ErrorEnvelope { success: false, error, meta })

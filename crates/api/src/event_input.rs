@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::error::{ApiError, FieldError};
+use crate::seed::Seed;
 
 /// Events of one request, at most.
 pub(crate) const BATCH: usize = 1_000;
@@ -104,13 +105,18 @@ struct Shape<'a> {
     _data: IgnoredAny,
 }
 
-/// The event of a JSON text, with id and time made where they are left out. `data` stays byte
-/// for byte.
+/// The event of a JSON text, the request's `index`th, with id and time made from `seed` where
+/// they are left out. `data` stays byte for byte.
 ///
 /// # Errors
 /// [`ApiError::Invalid`] with everything that is wrong, [`ApiError::Malformed`],
 /// [`ApiError::TooLarge`].
-pub(crate) fn read(text: &str, traceparent: Option<&str>) -> Result<Event, ApiError> {
+pub(crate) fn read(
+    text: &str,
+    traceparent: Option<&str>,
+    seed: Seed,
+    index: usize,
+) -> Result<Event, ApiError> {
     if text.len() > MAX_EVENT_BYTES {
         return Err(ApiError::TooLarge(MAX_EVENT_BYTES));
     }
@@ -118,8 +124,8 @@ pub(crate) fn read(text: &str, traceparent: Option<&str>) -> Result<Event, ApiEr
         return Err(explain(text, None));
     };
     let origin = Origin {
-        message_id: shape.id.is_none().then(|| EventId::generate().to_string()),
-        timestamp: shape.timestamp.is_none().then(|| OffsetDateTime::now_utc().unix_timestamp()),
+        message_id: shape.id.is_none().then(|| seed.event(index).to_string()),
+        timestamp: shape.timestamp.is_none().then(|| seed.at().unix_timestamp()),
         traceparent: traceparent.map(str::to_owned),
         routing_key: None,
     };
@@ -204,10 +210,14 @@ fn field_of(code: &str) -> &'static str {
 mod tests {
     use super::*;
 
+    fn read(text: &str) -> Result<Event, ApiError> {
+        super::read(text, None, Seed(uuid::Uuid::now_v7()), 0)
+    }
+
     const GOOD: &str = r#""event":"scrape.completed","user_id":"usr_1","data":{"n":1.0}"#;
 
     fn wrong(text: &str) -> Vec<String> {
-        match read(text, None).unwrap_err() {
+        match read(text).unwrap_err() {
             ApiError::Invalid(errors) => errors.into_iter().map(|e| e.field).collect(),
             other => panic!("{text}: {other}"),
         }
@@ -216,7 +226,7 @@ mod tests {
     #[test]
     fn what_may_be_left_out_is_made() {
         for text in [format!("{{{GOOD}}}"), format!(r#"{{"id":null,"timestamp":null,{GOOD}}}"#)] {
-            let event = read(&text, None).unwrap();
+            let event = read(&text).unwrap();
             assert!(event.id.as_str().starts_with("evt_"));
             assert!((event.occurred_at() - OffsetDateTime::now_utc()).abs().whole_seconds() < 5);
             assert_eq!(event.data(), r#"{"n":1.0}"#);
@@ -252,7 +262,7 @@ mod tests {
         assert_eq!(wrong("[]"), ["body"]);
         assert_eq!(wrong(r#"{"events":{}}"#), ["events"]);
         for text in ["", "{", r#"{"id":"a","id":"b"}"#, "{} {}", "\u{feff}{}"] {
-            assert!(matches!(read(text, None), Err(ApiError::Malformed(_))), "{text}");
+            assert!(matches!(read(text), Err(ApiError::Malformed(_))), "{text}");
         }
     }
 }

@@ -6,6 +6,7 @@ use broker::{Outgoing, PublishError, Target};
 use domain::{Event, EventId};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use utoipa::ToSchema;
 
 use crate::Api;
 use crate::body::EventsBody;
@@ -13,27 +14,43 @@ use crate::caller::{Reader, Service};
 use crate::envelope::Success;
 use crate::error::{ApiError, FieldError};
 use crate::event_input::{BATCH, Batch, read};
+use crate::openapi::parameters::EventPath;
+use crate::openapi::requests::Publish;
+use crate::openapi::schema;
+use crate::seed::Seed;
 use crate::view::{LogView, seconds};
 
 /// The answer to one event, or to each of a batch.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum Published {
+    /// One event.
     One(Accepted),
+    /// A batch: how many were taken, and each of them in the order of the request.
     Many { accepted: usize, rejected: usize, results: Vec<ItemResult> },
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Accepted {
+    /// The event's id, given or made.
+    #[schema(value_type = String)]
     id: EventId,
+    /// Its type.
+    #[schema(schema_with = schema::event_type)]
     event: &'static str,
 }
 
 /// What became of one event of a batch, in the order of the request.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "snake_case")]
 pub(crate) enum ItemResult {
-    Accepted { id: EventId },
+    /// It was taken.
+    Accepted {
+        /// The event's id, given or made.
+        #[schema(value_type = String)]
+        id: EventId,
+    },
+    /// It was not; the message says why.
     Rejected { code: &'static str, message: String, details: Vec<FieldError> },
 }
 
@@ -47,23 +64,36 @@ impl From<ApiError> for ItemResult {
     }
 }
 
-/// Takes one event, or `{"events": […]}`; answers 202 once the broker has confirmed them.
+/// Publish events
+///
+/// Takes one event, or up to 1,000 as `{"events":[…]}`. 202 means that the broker has them on
+/// disk. A batch of which some are right is taken in part: each is answered by itself, in the
+/// order of the request. On 503 nothing is known of any of them: send the same again, with ids of
+/// your own, and what had arrived is recognised.
+#[utoipa::path(
+    post, path = "/v1/events", operation_id = "publishEvent", tag = "Events",
+    request_body = Publish,
+    responses((status = 202, description = "What was taken.", body = Published)),
+    security(("access_token" = ["service"])),
+)]
 pub(crate) async fn publish(
     api: Data<Api>,
     _caller: Service,
     request: HttpRequest,
+    seed: Seed,
     body: EventsBody,
 ) -> Result<Success<Published>, ApiError> {
     let text = std::str::from_utf8(&body.0).map_err(|e| ApiError::Malformed(e.to_string()))?;
     let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
     let Ok(Batch { events }) = serde_json::from_str(text) else {
-        return publish_one(&api, read(text, trace)?).await.map(Success::accepted);
+        return publish_one(&api, read(text, trace, seed, 0)?).await.map(Success::accepted);
     };
     if events.count == 0 || events.count > BATCH {
         let message = format!("must have 1 to {BATCH} entries, found {}", events.count);
         return Err(ApiError::Invalid(vec![FieldError::new("events", message)]));
     }
-    let read = events.texts.iter().map(|text| read(text.get(), trace)).collect();
+    let texts = events.texts.iter().enumerate();
+    let read = texts.map(|(index, text)| read(text.get(), trace, seed, index)).collect();
     publish_many(&api, read).await.map(Success::accepted)
 }
 
@@ -124,23 +154,41 @@ pub(crate) fn not_confirmed(error: PublishError) -> ApiError {
 }
 
 /// An event and what became of it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Event)]
 pub(crate) struct EventView {
+    /// Names it among the user's events.
+    #[schema(value_type = String)]
     id: EventId,
+    /// Its type.
+    #[schema(schema_with = schema::event_type)]
     event: &'static str,
+    /// When it was published.
+    #[schema(format = DateTime)]
     created_at: String,
+    /// What endpoints are sent, byte for byte.
+    #[schema(value_type = Object)]
     payload: Box<RawValue>,
+    /// The deliveries that it caused, the oldest first; at most 1,000.
     deliveries: Vec<EventDelivery>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct EventDelivery {
+    /// Whose delivery it is.
     webhook_id: String,
     #[serde(flatten)]
     log: LogView,
 }
 
+/// Get an event
+///
 /// One event of the user, with the deliveries that it caused.
+#[utoipa::path(
+    get, path = "/v1/events/{event_id}", operation_id = "getEvent", tag = "Events",
+    params(EventPath),
+    responses((status = 200, description = "The event.", body = EventView)),
+)]
 pub(crate) async fn get(
     api: Data<Api>,
     caller: Reader,

@@ -9,13 +9,16 @@ use domain::{Cause, DeliveryId, DeliveryStatus, DeliveryTask, Event};
 use serde::Serialize;
 use store::Outcome;
 use time::OffsetDateTime;
-use uuid::Uuid;
+use utoipa::ToSchema;
 
 use crate::Api;
 use crate::caller::{Reader, Writer};
 use crate::envelope::Success;
 use crate::error::ApiError;
+use crate::openapi::parameters::{LogFilter, LogPath, Paging, WebhookPath};
+use crate::openapi::schema;
 use crate::query::Query;
+use crate::seed::Seed;
 use crate::sent::RequestView;
 use crate::view::{LogDetailView, LogView};
 use crate::webhooks::webhook_id;
@@ -23,7 +26,14 @@ use crate::webhooks::webhook_id;
 /// When the sweep takes a redelivery for lost.
 const LOST_AFTER: Duration = Duration::from_secs(600);
 
+/// List logs
+///
 /// The webhook's deliveries, newest first.
+#[utoipa::path(
+    get, path = "/v1/webhooks/{webhook_id}/logs", operation_id = "listLogs", tag = "Logs",
+    params(WebhookPath, Paging, LogFilter),
+    responses((status = 200, description = "A page of the deliveries.", body = Vec<LogView>)),
+)]
 pub(crate) async fn list(
     api: Data<Api>,
     caller: Reader,
@@ -39,7 +49,14 @@ pub(crate) async fn list(
     Ok(Success::page(found, page, LogView::from))
 }
 
-/// One delivery with its request and its attempts.
+/// Get a log
+///
+/// One delivery with its request, as it was sent last, and its attempts.
+#[utoipa::path(
+    get, path = "/v1/webhooks/{webhook_id}/logs/{log_id}", operation_id = "getLog", tag = "Logs",
+    params(LogPath),
+    responses((status = 200, description = "The delivery.", body = LogDetailView)),
+)]
 pub(crate) async fn get(
     api: Data<Api>,
     caller: Reader,
@@ -55,17 +72,33 @@ pub(crate) async fn get(
 }
 
 /// A delivery that will be made.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(crate) struct Redelivery {
+    /// The new delivery.
     id: String,
+    /// How far it is.
+    #[schema(schema_with = schema::delivery_status)]
     status: &'static str,
 }
 
-/// Makes a delivery again, as a delivery of its own with a schedule of its own.
+/// Redeliver a log
+///
+/// Makes the delivery again, as one of its own with a schedule of its own. 202 means that it will
+/// be made, whatever fails meanwhile.
+#[utoipa::path(
+    post, path = "/v1/webhooks/{webhook_id}/logs/{log_id}/redeliver",
+    operation_id = "redeliverLog", tag = "Logs",
+    params(LogPath),
+    responses(
+        (status = 202, description = "The new delivery.", body = Redelivery),
+        (status = 409, description = "The webhook is switched off."),
+    ),
+)]
 pub(crate) async fn redeliver(
     api: Data<Api>,
     caller: Writer,
     path: Path<(String, String)>,
+    seed: Seed,
 ) -> Result<Success<Redelivery>, ApiError> {
     let (webhook, log) = ids(&path)?;
     api.limits.count_redelivery(&caller.user)?;
@@ -75,9 +108,8 @@ pub(crate) async fn redeliver(
         return Err(ApiError::Conflict(message.to_owned()));
     }
     let event = Event::from_payload(caller.user, event.payload).map_err(ApiError::internal)?;
-    // Drawn, not derived: every redelivery by hand is one of its own.
-    let nonce = Uuid::now_v7().to_string();
-    let id = DeliveryId::derive(&event.user, &event.id, webhook, &nonce);
+    // Every redelivery by hand is one of its own.
+    let id = DeliveryId::derive(&event.user, &event.id, webhook, &seed.nonce());
     let task =
         DeliveryTask { id, webhook, event, attempt: 1, not_before: None, cause: Cause::Redelivery };
     let message = Outgoing {

@@ -108,7 +108,7 @@ fn finish(headers: &mut HeaderMap, name: &str, remaining: Option<Remaining>) {
         (REFERRER_POLICY, "no-referrer"),
     ];
     for (name, value) in fixed {
-        // A page that needs more says so itself.
+        // The page of the API's description brings a policy of its own.
         if !headers.contains_key(&name) {
             headers.insert(name, HeaderValue::from_static(value));
         }

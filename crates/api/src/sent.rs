@@ -8,16 +8,21 @@ use delivery::{Endpoint, InvalidEndpoint, headers_sent};
 use domain::{DeliveryId, Event, Webhook};
 use serde::Serialize;
 use store::AttemptRow;
+use utoipa::ToSchema;
 
 use crate::view::masked;
 
 /// The request as it was sent the last time.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogRequest)]
 pub(crate) struct RequestView {
+    /// Always `POST`.
     method: &'static str,
-    /// Where it was sent; `null` where that is not known any more.
+    /// Where it was sent; null where that is not known any more.
+    #[schema(required)]
     url: Option<String>,
-    /// What it was sent with; credentials are masked. `null` before the first attempt.
+    /// What it was sent with; credentials are masked. Null before the first attempt.
+    #[schema(required)]
     headers: Option<BTreeMap<String, String>>,
     /// Whether `headers` has all of them: of a webhook whose URL, headers or secret were changed
     /// since, its own headers and the signatures of then are not kept.

@@ -13,6 +13,30 @@ use crate::error::{ApiError, FieldError};
 
 pub(crate) use webhook::{change, generate_secret, new_webhook};
 
+/// What fields may have at most; the document shows the same.
+pub(crate) mod limits {
+    /// Characters of a webhook's name.
+    pub(crate) const NAME: usize = 100;
+    /// Entries of `events`: each type at most once.
+    pub(crate) const EVENTS: usize = 12;
+    /// Entries of `project_ids`.
+    pub(crate) const PROJECTS: usize = 100;
+    /// Largest `rate_limit`, deliveries in one second.
+    pub(crate) const RATE: u32 = 1_000;
+    /// Headers of one webhook.
+    pub(crate) const HEADERS: usize = 20;
+    /// Bytes of a header's name.
+    pub(crate) const HEADER_NAME: usize = 128;
+    /// Bytes of a header's value.
+    pub(crate) const HEADER_VALUE: usize = 4 * 1024;
+    /// Entries of `metadata`.
+    pub(crate) const METADATA: usize = 50;
+    /// Characters of a key of `metadata`.
+    pub(crate) const METADATA_KEY: usize = 64;
+    /// Characters of a value of `metadata`.
+    pub(crate) const METADATA_VALUE: usize = 500;
+}
+
 /// The fields of a request that are not looked at yet, and what is wrong so far.
 pub(crate) struct Form {
     fields: BTreeMap<String, Value>,
@@ -77,6 +101,14 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
+/// A whole number, however it is written: `60` and `60.0` are the same in JSON.
+pub(crate) fn whole(value: &Value) -> Option<u64> {
+    // Up to here doubles are exact.
+    let exact =
+        |number: &f64| number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(number);
+    value.as_u64().or_else(|| value.as_f64().filter(exact).map(|number| number as u64))
+}
+
 /// A text of `least` to `most` characters, without control characters.
 fn text(field: &str, value: Value, least: usize, most: usize) -> Result<String, Vec<FieldError>> {
     let Value::String(text) = value else {
@@ -134,4 +166,27 @@ fn collect<T, E>(results: impl IntoIterator<Item = Result<T, Vec<E>>>) -> Result
         }
     }
     if bad.is_empty() { Ok(good) } else { Err(bad) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_whole_number_may_be_written_with_a_point() {
+        for (value, expected) in [
+            (json!(60), Some(60)),
+            (json!(60.0), Some(60)),
+            (json!(6e1), Some(60)),
+            (json!(0.0), Some(0)),
+            (json!(60.5), None),
+            (json!(-1.0), None),
+            (json!(1e300), None),
+            (json!("60"), None),
+            (json!(true), None),
+        ] {
+            assert_eq!(whole(&value), expected, "{value}");
+        }
+    }
 }

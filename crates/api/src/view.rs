@@ -9,6 +9,9 @@ use serde_json::value::RawValue;
 use store::{AttemptRow, DeliveryRow, WebhookStats, WebhookWithStats};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use utoipa::ToSchema;
+
+use crate::openapi::{filter, schema};
 
 use crate::sent::RequestView;
 
@@ -26,15 +29,29 @@ fn millis(at: OffsetDateTime) -> String {
 }
 
 /// What goes beyond the specification, the same in every answer.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Beyond {
+    /// Only events of these projects; of all when empty.
+    #[schema(value_type = Vec<String>)]
     project_ids: Vec<ProjectId>,
+    /// Only events whose `data` passes; every event when null.
+    #[schema(schema_with = filter::of_webhook, required)]
     filter: Option<Box<RawValue>>,
+    /// Deliveries that are started in a second, at most; no limit of its own when null.
+    #[schema(required)]
     rate_limit: Option<u32>,
+    /// Sent with every delivery. What holds credentials is shown as `***`.
     headers: BTreeMap<String, String>,
+    /// Your own words.
+    #[schema(required)]
     description: Option<String>,
+    /// Your own keys and values.
     metadata: BTreeMap<String, String>,
+    /// Why the product switched it off; null when it did not.
+    #[schema(required)]
     disabled_reason: Option<String>,
+    /// When it was switched off.
+    #[schema(required, format = DateTime)]
     disabled_at: Option<String>,
 }
 
@@ -74,17 +91,33 @@ pub(crate) fn masked(headers: &BTreeMap<String, String>) -> BTreeMap<String, Str
 }
 
 /// A webhook in lists and by itself.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Webhook)]
 pub(crate) struct WebhookView {
+    /// Names it.
+    #[schema(value_type = String)]
     id: WebhookId,
+    /// Your name for it.
     name: String,
+    /// Where deliveries go.
     url: String,
+    /// Event types, families such as `scrape.*`, or `*`.
     events: Vec<String>,
+    /// Whether events are delivered.
     active: bool,
+    /// The signing secret, masked.
     secret: String,
+    /// When it was made.
+    #[schema(format = DateTime)]
     created_at: String,
+    /// When the last delivery was tried; null before the first.
+    #[schema(required, format = DateTime)]
     last_triggered_at: Option<String>,
+    /// Share of the last 7 days' deliveries that succeeded; null with none.
+    #[schema(required, minimum = 0, maximum = 1)]
     success_rate: Option<f64>,
+    /// When it was last changed.
+    #[schema(format = DateTime)]
     updated_at: String,
     #[serde(flatten)]
     beyond: Beyond,
@@ -110,15 +143,27 @@ impl From<WebhookWithStats> for WebhookView {
 }
 
 /// A webhook just made: the one answer, beside a rotation's, with the whole secret.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CreatedWebhook)]
 pub(crate) struct CreatedView {
+    /// Names it.
+    #[schema(value_type = String)]
     id: WebhookId,
+    /// Your name for it.
     name: String,
+    /// Where deliveries go.
     url: String,
+    /// Event types, families such as `scrape.*`, or `*`.
     events: Vec<String>,
+    /// The signing secret, whole: keep it, no other answer shows it.
     secret: String,
+    /// Whether events are delivered.
     active: bool,
+    /// When it was made.
+    #[schema(format = DateTime)]
     created_at: String,
+    /// When it was last changed.
+    #[schema(format = DateTime)]
     updated_at: String,
     #[serde(flatten)]
     beyond: Beyond,
@@ -141,15 +186,27 @@ impl From<Webhook> for CreatedView {
 }
 
 /// A webhook just changed.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = UpdatedWebhook)]
 pub(crate) struct UpdatedView {
+    /// Names it.
+    #[schema(value_type = String)]
     id: WebhookId,
+    /// Your name for it.
     name: String,
+    /// Whether events are delivered.
     active: bool,
+    /// When it was last changed.
+    #[schema(format = DateTime)]
     updated_at: String,
+    /// Where deliveries go.
     url: String,
+    /// Event types, families such as `scrape.*`, or `*`.
     events: Vec<String>,
+    /// The signing secret, masked.
     secret: String,
+    /// When it was made.
+    #[schema(format = DateTime)]
     created_at: String,
     #[serde(flatten)]
     beyond: Beyond,
@@ -172,22 +229,44 @@ impl From<Webhook> for UpdatedView {
 }
 
 /// A delivery in the log.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Log)]
 pub(crate) struct LogView {
+    /// Names the delivery; `X-Sentimatrix-Delivery` of its requests.
     id: String,
+    /// The event's type.
+    #[schema(schema_with = schema::event_type)]
     event: &'static str,
+    /// How far it is.
+    #[schema(schema_with = schema::delivery_status)]
     status: &'static str,
+    /// The last answer's status; null where none came.
+    #[schema(required)]
     status_code: Option<u16>,
+    /// What went wrong the last time.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<String>,
+    /// How long the last attempt took, milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     response_time_ms: Option<u64>,
+    /// When it was first tried.
+    #[schema(format = DateTime)]
     triggered_at: String,
+    /// Attempts after the first.
     retry_count: u32,
+    /// Length of the body that is sent.
     payload_size_bytes: u64,
+    /// The event that caused it.
     event_id: String,
+    /// Why it is made.
+    #[schema(schema_with = schema::cause)]
     cause: &'static str,
+    /// Whether it is a test.
     test: bool,
+    /// When it is tried again; null when it is not.
+    #[schema(required, format = DateTime)]
     next_attempt_at: Option<String>,
 }
 
@@ -212,23 +291,41 @@ impl From<DeliveryRow> for LogView {
 }
 
 /// A delivery with everything that is known of it.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = LogDetail)]
 pub(crate) struct LogDetailView {
     #[serde(flatten)]
     log: LogView,
+    /// What was sent.
     request: RequestView,
+    /// Every attempt, the first first.
     attempts: Vec<AttemptView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Attempt)]
 struct AttemptView {
+    /// The first is 1.
     number: u32,
+    /// When the request was sent.
+    #[schema(format = DateTime)]
     started_at: String,
+    /// How long it took, milliseconds.
     response_time_ms: u64,
+    /// The answer's status; null where none came.
+    #[schema(required)]
     status_code: Option<u16>,
+    /// The kind of failure, for programs; null after a success.
+    #[schema(required)]
     error_kind: Option<String>,
+    /// The failure in words.
+    #[schema(required)]
     error: Option<String>,
+    /// The first KiB of the answer.
+    #[schema(required)]
     response_body: Option<String>,
+    /// The address that was connected to.
+    #[schema(required)]
     address: Option<String>,
 }
 

@@ -4,6 +4,8 @@
 mod endure;
 mod measure;
 mod measure_api;
+mod retention;
+mod soak;
 
 use std::path::PathBuf;
 
@@ -45,6 +47,30 @@ enum Command {
     Crowd(endure::Crowd),
     /// Measure how late retries come when many wait, and what the waiting costs.
     Waiting(endure::Waiting),
+    /// Steady load for a long time: the memory of each process, a line a minute.
+    Soak {
+        /// How long.
+        #[arg(long, default_value_t = 60)]
+        minutes: u32,
+        /// Events a second.
+        #[arg(long, default_value_t = 500)]
+        rate: u32,
+        /// One process with SQLite instead of services with RabbitMQ and PostgreSQL.
+        #[arg(long)]
+        embedded: bool,
+        /// The product's binary, beside this one by default.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+    },
+    /// Remove old deliveries of a large PostgreSQL while events are delivered.
+    Retention {
+        /// Deliveries in the database, four of five of them old.
+        #[arg(long, default_value_t = 5_000_000)]
+        rows: u64,
+        /// The product's binary, beside this one by default.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+    },
     /// Measure reading through the API, beside a bare handler and over large tables.
     Api {
         /// How often the first part is measured; the median counts.
@@ -100,6 +126,12 @@ async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run { runs, events, binary, settings, only } => {
             measure::run(runs, events, binary.map_or_else(beside, Ok)?, settings, &only).await
+        }
+        Command::Soak { minutes, rate, embedded, binary } => {
+            soak::run(minutes, rate, embedded, binary.map_or_else(beside, Ok)?).await
+        }
+        Command::Retention { rows, binary } => {
+            retention::run(rows, binary.map_or_else(beside, Ok)?).await
         }
         Command::Api { runs, rows, binary, settings } => {
             measure_api::run(runs, rows, binary.map_or_else(beside, Ok)?, settings).await

@@ -19,6 +19,8 @@ pub struct Product {
     environment: Vec<(String, String)>,
     /// The API's address.
     pub api: String,
+    /// The dispatcher's, for its metrics.
+    pub dispatcher: String,
     /// Calls the API.
     pub client: reqwest::Client,
 }
@@ -97,8 +99,9 @@ impl Product {
         ];
         let environment = environment.map(|(k, v)| (k.to_owned(), v)).to_vec();
         let client = client()?;
+        let dispatcher = format!("http://127.0.0.1:{dispatcher}");
         let api = format!("http://127.0.0.1:{api}");
-        Ok(Self { binary, folder, environment, api, client })
+        Ok(Self { binary, folder, environment, api, dispatcher, client })
     }
 
     /// Adds settings, each `KEY=VALUE`.

@@ -20,9 +20,19 @@ pub fn cpu_seconds(pids: &[u32]) -> f64 {
 /// The most memory that `pids` had resident, together, in MiB.
 #[must_use]
 pub fn peak_mib(pids: &[u32]) -> f64 {
+    memory_mib(pids, "VmHWM:")
+}
+
+/// The memory that `pids` have resident now, together, in MiB.
+#[must_use]
+pub fn resident_mib(pids: &[u32]) -> f64 {
+    memory_mib(pids, "VmRSS:")
+}
+
+fn memory_mib(pids: &[u32], key: &str) -> f64 {
     let kib = |pid: &u32| {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        let line = status.lines().find(|line| line.starts_with(key))?;
         line.split_whitespace().nth(1)?.parse::<f64>().ok()
     };
     pids.iter().filter_map(kib).sum::<f64>() / 1_024.0

@@ -20,12 +20,13 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::amqp::link::Link;
 use crate::amqp::publisher::Publisher;
 use crate::{
     Broker, BrokerConfig, BrokerError, Consumer, ControlMessage, ControlReader, Health,
-    HistoryReader, Outgoing, PublishError, Queue, Target,
+    HistoryReader, Outgoing, PublishError, Queue, QueueState, Target,
 };
 
 /// Entries of the history, or signals, that wait for their reader.
@@ -68,14 +69,19 @@ impl Broker for AmqpBroker {
 
     fn consume(&self, queue: Queue, prefetch: u16) -> Consumer {
         let (sender, messages) = mpsc::channel(prefetch.max(1).into());
-        consumer::start(self.link.clone(), queue, prefetch.max(1), sender);
-        Consumer { messages, closing: self.link.closing.clone() }
+        let ended = CancellationToken::new();
+        consumer::start(self.link.clone(), queue, prefetch.max(1), sender, ended.clone());
+        Consumer { messages, closing: self.link.closing.clone(), ended }
     }
 
     fn history(&self, since: Option<OffsetDateTime>) -> HistoryReader {
         let (sender, entries) = mpsc::channel(WAITING);
         history::start(self.link.clone(), since, sender);
         HistoryReader { entries }
+    }
+
+    async fn history_begins(&self) -> Result<OffsetDateTime, BrokerError> {
+        history::begins(&self.link).await.map_err(|e| BrokerError::Unavailable(e.to_string()))
     }
 
     async fn announce(&self, message: &ControlMessage) -> Result<(), PublishError> {
@@ -95,7 +101,7 @@ impl Broker for AmqpBroker {
         if trouble.is_empty() { Health::Ready } else { Health::Away(trouble.join("; ")) }
     }
 
-    async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
+    async fn inspect(&self, queue: Queue) -> Result<QueueState, BrokerError> {
         let away = |e: lapin::Error| BrokerError::Unavailable(e.to_string());
         let channel = self.link.channel().await;
         let channel = channel.map_err(|e| BrokerError::Unavailable(e.to_string()))?;
@@ -104,9 +110,13 @@ impl Broker for AmqpBroker {
             .queue_declare(queue.to_string().into(), passive, FieldTable::default())
             .await
             .map_err(away)?;
-        let depth = declared.message_count().into();
         channel.close(200, "OK".into()).await.map_err(away)?;
-        Ok(depth)
+        Ok(QueueState {
+            messages: declared.message_count().into(),
+            consumers: declared.consumer_count(),
+            oldest: None,
+            finished: None,
+        })
     }
 
     async fn close(&self) {

@@ -7,6 +7,7 @@ mod condition;
 mod consumer;
 mod file;
 mod history;
+mod inspect;
 mod keeper;
 mod lane;
 mod message;
@@ -37,7 +38,7 @@ use crate::embedded::writer::{Command, Parcel, Publication, Writer};
 use crate::topology::WAIT;
 use crate::{
     Broker, BrokerConfig, BrokerError, Consumer, ControlMessage, ControlReader, ControlSignal,
-    Health, HistoryReader, Outgoing, PublishError, Queue, Target,
+    Health, HistoryReader, Outgoing, PublishError, Queue, QueueState, Target,
 };
 
 /// Commands that wait for the writer; more wait at the door.
@@ -60,6 +61,7 @@ pub struct EmbeddedBroker {
     room: Arc<Semaphore>,
     delays: Vec<Duration>,
     timeout: Duration,
+    history_age: Duration,
     control: broadcast::Sender<ControlMessage>,
     closing: CancellationToken,
     /// Tasks belong to the runtime that opened the broker, whoever asks for them.
@@ -128,6 +130,7 @@ impl EmbeddedBroker {
             room: Arc::new(Semaphore::new(ROOM)),
             delays: config.retry_delays.clone(),
             timeout: config.publish_timeout,
+            history_age: config.history_age,
             control: broadcast::channel(WAITING).0,
             closing,
             runtime: Handle::current(),
@@ -239,7 +242,10 @@ impl Broker for EmbeddedBroker {
             commands: self.commands.clone(),
         };
         self.tasks.spawn_on(worker.run(self.closing.clone()), &self.runtime);
-        Consumer { messages: taken, closing: self.closing.clone() }
+        // Whoever reads no more is seen before what it hands back.
+        let ended = CancellationToken::new();
+        ended.cancel();
+        Consumer { messages: taken, closing: self.closing.clone(), ended }
     }
 
     fn history(&self, since: Option<OffsetDateTime>) -> HistoryReader {
@@ -251,6 +257,11 @@ impl Broker for EmbeddedBroker {
         };
         self.tasks.spawn_on(run, &self.runtime);
         HistoryReader { entries }
+    }
+
+    async fn history_begins(&self) -> Result<OffsetDateTime, BrokerError> {
+        let found = history::begins(&self.shelf, self.history_age).await;
+        found.map_err(|e| BrokerError::Unavailable(self.shelf.file.trouble(&e)))
     }
 
     async fn announce(&self, message: &ControlMessage) -> Result<(), PublishError> {
@@ -270,20 +281,8 @@ impl Broker for EmbeddedBroker {
         self.shelf.condition.trouble().map_or(Health::Ready, Health::Away)
     }
 
-    async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
-        let now = self.shelf.clock.now();
-        let waiting = "SELECT count(*) FROM messages WHERE lane = 1 AND ready_at > ? AND delay = ?";
-        let ready = "SELECT count(*) FROM messages WHERE lane = ? AND ready_at <= ?";
-        let file = &self.shelf.file;
-        let count = match queue {
-            Queue::Dispatch => file.number("SELECT count(*) FROM pending", &[]).await,
-            Queue::Deliver => file.number(ready, &[Name::Deliver as i64, now]).await,
-            Queue::Rejected => file.number(ready, &[Name::Rejected as i64, now]).await,
-            Queue::Wait => file.number(waiting, &[now, clock::millis(WAIT)]).await,
-            Queue::Retry(delay) => file.number(waiting, &[now, clock::millis(delay)]).await,
-        };
-        let count = count.map_err(|e| BrokerError::Unavailable(file.trouble(&e)))?;
-        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+    async fn inspect(&self, queue: Queue) -> Result<QueueState, BrokerError> {
+        inspect::inspect(&self.shelf, queue).await
     }
 
     async fn close(&self) {

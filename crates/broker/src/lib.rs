@@ -63,6 +63,13 @@ pub trait Broker: Send + Sync + 'static {
     /// [`HistoryEntry::CaughtUp`] tells once when everything that was there has been read.
     fn history(&self, since: Option<OffsetDateTime>) -> HistoryReader;
 
+    /// From when on the history is whole, as far as can be said: what was published before may
+    /// have been removed already.
+    ///
+    /// # Errors
+    /// [`BrokerError`] when the broker is away.
+    async fn history_begins(&self) -> Result<OffsetDateTime, BrokerError>;
+
     /// Tells every process (this one included) something that is not worth keeping.
     ///
     /// # Errors
@@ -75,15 +82,36 @@ pub trait Broker: Send + Sync + 'static {
     /// Whether the broker can be reached for publishing and consuming right now.
     fn health(&self) -> Health;
 
-    /// Messages in `queue`, for operators and metrics.
+    /// How `queue` is doing, for operators and metrics.
     ///
     /// # Errors
     /// [`BrokerError`] when the broker is away.
-    async fn depth(&self, queue: Queue) -> Result<u64, BrokerError>;
+    async fn inspect(&self, queue: Queue) -> Result<QueueState, BrokerError>;
+
+    /// Messages in `queue`.
+    ///
+    /// # Errors
+    /// [`BrokerError`] when the broker is away.
+    async fn depth(&self, queue: Queue) -> Result<u64, BrokerError> {
+        Ok(self.inspect(queue).await?.messages)
+    }
 
     /// Stops consuming, hands back what is not acknowledged, and closes. What is being
     /// published finishes.
     async fn close(&self);
+}
+
+/// How a queue is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueState {
+    /// Messages that wait in it; those taken and not settled do not count on RabbitMQ.
+    pub messages: u64,
+    /// Who takes from it.
+    pub consumers: u32,
+    /// When the oldest of its messages came, where the broker can tell.
+    pub oldest: Option<OffsetDateTime>,
+    /// Messages that were finished since this process opened the broker, where it can tell.
+    pub finished: Option<u64>,
 }
 
 /// What a consumer yields, and how it is ended: [`Consumer::next`] gives messages until the
@@ -92,6 +120,8 @@ pub struct Consumer {
     pub(crate) messages: tokio::sync::mpsc::Receiver<Incoming>,
     /// After the close nothing can be settled any more, so nothing more is given out.
     pub(crate) closing: tokio_util::sync::CancellationToken,
+    /// Cancelled once the broker hands out nothing more.
+    pub(crate) ended: tokio_util::sync::CancellationToken,
 }
 
 impl Consumer {
@@ -99,6 +129,18 @@ impl Consumer {
     pub async fn next(&mut self) -> Option<Incoming> {
         let message = self.messages.recv().await?;
         (!self.closing.is_cancelled()).then_some(message)
+    }
+
+    /// Takes no more; gives back what was not read. What is handed back after this is not handed
+    /// out to this consumer again, and so keeps its order.
+    pub async fn end(mut self) -> Vec<Incoming> {
+        self.messages.close();
+        self.ended.cancelled().await;
+        let mut unread = Vec::new();
+        while let Ok(message) = self.messages.try_recv() {
+            unread.push(message);
+        }
+        unread
     }
 }
 

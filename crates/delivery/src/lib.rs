@@ -13,4 +13,4 @@ mod sender;
 pub use config::{DeliveryConfig, DeliveryConfigError};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use guard::{Guard, RefusedUrl};
-pub use sender::{Sender, headers_sent};
+pub use sender::{Sender, compose, headers_sent};

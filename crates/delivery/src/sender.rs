@@ -95,7 +95,8 @@ impl Sender {
 }
 
 /// The request, as the specification's "Headers Included" and Standard Webhooks say.
-fn compose(
+#[must_use]
+pub fn compose(
     endpoint: &Endpoint,
     event: &Event,
     delivery: DeliveryId,

@@ -8,13 +8,13 @@ use domain::{DeliveryStatus, DeliveryTask};
 use store::Outcome;
 use time::OffsetDateTime;
 
-use crate::Context;
 use crate::claims::Part;
 use crate::gate::Busy;
 use crate::recorder::Finished;
 use crate::retries::{self, Verdict};
 use crate::slots::Slot;
 use crate::subscribers::Subscriber;
+use crate::{Context, notices};
 
 /// How long after its wait a deferred delivery may still be on its way to us before the sweep
 /// takes it for lost.
@@ -52,6 +52,8 @@ pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
         );
     }
     let next = next_message(&context, &task, &verdict);
+    let recovered = report.succeeded() && context.failing.has_recovered(task.webhook);
+    let recovered = recovered.then_some(report.started_at);
     let outcome = Outcome {
         report: Some(report),
         status: verdict.status,
@@ -59,6 +61,9 @@ pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
         ..outcome_of(&task)
     };
     context.recorder.finish(Finished { outcome: Some(outcome), next, part }).await;
+    if let Some(at) = recovered {
+        notices::recovered(&context, &task, at).await;
+    }
 }
 
 fn next_message(

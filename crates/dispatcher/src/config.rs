@@ -66,6 +66,17 @@ pub struct DispatcherConfig {
     /// How often overdue deliveries are looked for; 30 s by default.
     #[serde(deserialize_with = "setting::duration")]
     pub sweep_every: Duration,
+    /// Deliveries that one job (a range of redeliveries, a replay) makes in a second, at most; 50
+    /// by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub job_rate: u32,
+    /// A webhook whose deliveries were exhausted over at least this long, with no success between,
+    /// is switched off; 5 days by default, 0 never switches one off.
+    #[serde(deserialize_with = "setting::duration")]
+    pub disable_after: Duration,
+    /// How often what is older than `database.retention` is looked for; 1 h by default.
+    #[serde(deserialize_with = "setting::duration")]
+    pub retention_every: Duration,
     /// How long a stop waits for what is under way; 45 s by default.
     #[serde(deserialize_with = "setting::duration")]
     pub grace: Duration,
@@ -91,6 +102,9 @@ impl Default for DispatcherConfig {
             cache_users: 100_000,
             remembered_events: 200_000,
             sweep_every: Duration::from_secs(30),
+            job_rate: 50,
+            disable_after: Duration::from_secs(5 * 24 * 3_600),
+            retention_every: Duration::from_secs(3_600),
             grace: Duration::from_secs(45),
         }
     }

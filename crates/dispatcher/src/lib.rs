@@ -12,17 +12,21 @@ mod config;
 mod gate;
 mod health;
 mod intake;
+mod jobs;
 mod metrics;
+mod notices;
 mod pace;
 mod progress;
 mod recorder;
 mod rejected;
+mod retention;
 mod retries;
 mod slots;
 mod subscribers;
 mod sweep;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker::{Queue, SharedBroker};
 use delivery::Sender;
@@ -36,6 +40,7 @@ pub use config::DispatcherConfig;
 pub use health::serve_health;
 
 use crate::claims::Claims;
+use crate::notices::{Failing, Notices};
 use crate::recorder::Recorder;
 use crate::slots::Slots;
 use crate::subscribers::Subscribers;
@@ -51,6 +56,8 @@ pub struct Parts {
     pub sender: Sender,
     /// When a failed delivery is tried again.
     pub schedule: Schedule,
+    /// How long what has ended is kept; zero for ever.
+    pub retention: Duration,
     /// Its own settings.
     pub config: DispatcherConfig,
 }
@@ -67,6 +74,8 @@ struct Context {
     /// For deliveries that came too early and wait here.
     patience: Semaphore,
     recorder: Recorder,
+    notices: Notices,
+    failing: Failing,
     metrics: metrics::Metrics,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -75,10 +84,12 @@ struct Context {
 /// Works until `stop`, then takes nothing new, finishes what is under way within the grace
 /// period, hands back the rest and returns. The broker and the store stay open.
 pub async fn run(parts: Parts, stop: CancellationToken) {
-    let Parts { store, broker, sender, schedule, config } = parts;
+    let Parts { store, broker, sender, schedule, retention, config } = parts;
     let tasks = TaskTracker::new();
+    let (notices, told) = Notices::new();
+    let judge = (notices.clone(), notices::rules(&schedule, &config));
     let (recorder, recording) =
-        recorder::start(store.clone(), broker.clone(), &config, stop.clone());
+        recorder::start(store.clone(), broker.clone(), &config, judge, stop.clone());
     let slots = Arc::new(Slots::new(&config));
     let context = Arc::new(Context {
         subscribers: Subscribers::new(store.clone(), slots.clone(), &config),
@@ -93,13 +104,22 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         sender,
         schedule,
         recorder,
+        notices,
+        failing: Failing::default(),
     });
-    let lanes = [
+    let mut lanes = vec![
         tokio::spawn(intake::run(context.clone(), Queue::Dispatch, config.prefetch)),
         tokio::spawn(intake::run(context.clone(), Queue::Deliver, config.deliver_prefetch)),
         tokio::spawn(subscribers::follow_changes(context.clone())),
         tokio::spawn(sweep::run(context.clone(), config.sweep_every)),
+        tokio::spawn(jobs::run(context.clone(), config.job_rate)),
+        tokio::spawn(notices::run(context.clone(), told)),
+        tokio::spawn(notices::watch(context.clone(), config.sweep_every)),
     ];
+    if !retention.is_zero() {
+        let removing = retention::run(context.clone(), retention, config.retention_every);
+        lanes.push(tokio::spawn(removing));
+    }
     stop.cancelled().await;
     let end = tokio::time::Instant::now() + config.grace;
     // The last outcomes must be recorded within the grace period, too.

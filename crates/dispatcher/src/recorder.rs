@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use broker::{Outgoing, PublishError, SharedBroker, Target};
 use rand::RngExt;
-use store::{Outcome, Store, StoreError};
+use store::{HealthRules, Outcome, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::DispatcherConfig;
 use crate::claims::Part;
+use crate::notices::Notices;
 
 /// How long a stop waits for the last batch after everything else has ended.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -57,6 +58,8 @@ impl Recorder {
 struct Writer {
     store: Store,
     broker: SharedBroker,
+    notices: Notices,
+    rules: HealthRules,
     working: watch::Sender<bool>,
     stop: CancellationToken,
 }
@@ -66,11 +69,12 @@ pub(crate) fn start(
     store: Store,
     broker: SharedBroker,
     config: &DispatcherConfig,
+    (notices, rules): (Notices, HealthRules),
     stop: CancellationToken,
 ) -> (Recorder, JoinHandle<()>) {
     let (finished, receiver) = mpsc::channel(1_024);
     let (working, watched) = watch::channel(true);
-    let writer = Writer { store, broker, working, stop };
+    let writer = Writer { store, broker, notices, rules, working, stop };
     let recording = writer.run(receiver, config.record_batch.max(1), config.record_linger);
     (Recorder { finished, working: watched }, tokio::spawn(recording))
 }
@@ -105,8 +109,9 @@ impl Writer {
     async fn record(&self, outcomes: &[Outcome]) -> Result<(), Stopped> {
         let mut pause = Pause::default();
         loop {
-            match self.store.record(outcomes).await {
-                Ok(()) => {
+            match self.store.record_and_judge(outcomes, Some(&self.rules)).await {
+                Ok(told) => {
+                    self.notices.post(told);
                     self.resume("the store is back: outcomes are recorded");
                     return Ok(());
                 }

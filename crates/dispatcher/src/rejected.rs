@@ -6,6 +6,7 @@ use std::time::Duration;
 use broker::{Incoming, Outgoing, Queue, Target};
 use bytes::Bytes;
 use domain::{MAX_EVENT_BYTES, Rejection};
+use time::OffsetDateTime;
 
 use crate::Context;
 
@@ -48,13 +49,22 @@ fn headers(incoming: &Incoming, rejection: &Rejection) -> Vec<(String, String)> 
         ("studio-reason".to_owned(), rejection.code.to_owned()),
         ("studio-reason-text".to_owned(), rejection.message.chars().take(500).collect()),
         ("studio-size".to_owned(), incoming.body.len().to_string()),
+        (
+            "studio-rejected-at".to_owned(),
+            (OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000_000).to_string(),
+        ),
     ];
     if let Some(key) = &incoming.routing_key {
         headers.push(("studio-routing-key".to_owned(), key.clone()));
     }
     // A delivery that was rejected must be readable again when it is requeued. `x-` headers
     // belong to the broker and are interpreted by it.
-    headers.extend(incoming.headers.iter().filter(|(name, _)| !name.starts_with("x-")).cloned());
+    let own = |name: &str| {
+        let known = headers.iter().any(|(known, _)| known == name);
+        !known && !name.starts_with("x-")
+    };
+    let others: Vec<_> = incoming.headers.iter().filter(|(name, _)| own(name)).cloned().collect();
+    headers.extend(others);
     headers
 }
 

@@ -93,6 +93,11 @@ prefixed_id!(
 );
 fresh_id!(JobId);
 prefixed_id!(
+    /// Names a notice to Studio (`studio.notices`): `ntc_…`.
+    NoticeId, "ntc_"
+);
+fresh_id!(NoticeId);
+prefixed_id!(
     /// Names one HTTP request to the API: `req_…`.
     RequestId, "req_"
 );

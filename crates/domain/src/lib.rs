@@ -12,6 +12,7 @@ mod id;
 mod json_scan;
 mod limits;
 mod matching;
+mod notice;
 mod schedule;
 mod secret;
 pub mod setting;
@@ -24,9 +25,12 @@ pub use delivery::{
 };
 pub use event::{Event, EventKey, Origin, Rejection};
 pub use filter::{Filter, InvalidFilter, MAX_FILTER_BYTES};
-pub use id::{DeliveryId, EventId, InvalidId, JobId, ProjectId, RequestId, UserId, WebhookId};
+pub use id::{
+    DeliveryId, EventId, InvalidId, JobId, NoticeId, ProjectId, RequestId, UserId, WebhookId,
+};
 pub use limits::{MAX_ATTEMPTS, MAX_EVENT_BYTES, MAX_EVENT_DEPTH, MAX_STORED_RESPONSE};
 pub use matching::{EventSet, InvalidPattern, Subscription};
+pub use notice::{Notice, NoticeKind, whole_seconds};
 pub use schedule::Schedule;
 pub use secret::Secret;
 pub use signature::{Signer, verify};

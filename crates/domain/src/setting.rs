@@ -16,6 +16,9 @@ use serde::de::{Deserializer, Error};
 #[must_use]
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let text = text.trim();
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
     let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(unit_at);
     let number: u64 = number.parse().ok()?;

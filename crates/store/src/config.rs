@@ -1,5 +1,7 @@
 //! Settings of the store.
 
+use std::time::Duration;
+
 use domain::setting;
 use serde::Deserialize;
 
@@ -13,11 +15,19 @@ pub struct DatabaseConfig {
     /// Connections at most; 10 by default.
     #[serde(deserialize_with = "setting::number")]
     pub max_connections: u32,
+    /// How long events, deliveries and attempts are kept; 30 days by default, 0 for ever. What
+    /// has not ended is kept in any case.
+    #[serde(deserialize_with = "setting::duration")]
+    pub retention: Duration,
 }
 
 impl Default for DatabaseConfig {
     fn default() -> Self {
-        Self { url: "sqlite://studio-webhooks.db".into(), max_connections: 10 }
+        Self {
+            url: "sqlite://studio-webhooks.db".into(),
+            max_connections: 10,
+            retention: Duration::from_secs(30 * 24 * 3_600),
+        }
     }
 }
 

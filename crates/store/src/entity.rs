@@ -4,5 +4,7 @@
 pub(crate) mod attempt;
 pub(crate) mod delivery;
 pub(crate) mod event;
+pub(crate) mod idempotency_key;
+pub(crate) mod job;
 pub(crate) mod webhook;
 pub(crate) mod webhook_day;

@@ -66,6 +66,16 @@ impl Keyring {
         [&[length], id.as_bytes(), &nonce, &sealed].concat()
     }
 
+    /// The ids of the keys, the one that seals first.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|(id, _)| id.as_str())
+    }
+
+    /// Whether the key that seals now sealed this.
+    pub(crate) fn seals_first(&self, sealed: &[u8]) -> bool {
+        key_id(sealed).as_deref() == self.ids().next()
+    }
+
     pub(crate) fn open(&self, place: Place, sealed: &[u8]) -> Result<Vec<u8>, StoreError> {
         let damaged = || corrupt("it is cut short");
         let (&length, rest) = sealed.split_first().ok_or_else(damaged)?;
@@ -80,6 +90,12 @@ impl Keyring {
             corrupt(&format!("key {id:?} does not open it: another key of that name, or damaged"))
         })
     }
+}
+
+/// The id of the key that sealed this; `None` when it is damaged.
+pub(crate) fn key_id(sealed: &[u8]) -> Option<String> {
+    let (&length, rest) = sealed.split_first()?;
+    rest.get(..length.into()).map(|id| String::from_utf8_lossy(id).into_owned())
 }
 
 fn read_key(text: &str) -> Result<(String, Aes256Gcm), StoreError> {

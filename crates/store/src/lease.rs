@@ -19,13 +19,7 @@ impl Store {
         holder: &str,
         length: Duration,
     ) -> Result<bool, StoreError> {
-        // Holders are on different machines: the database's clock counts, where it has one.
-        let clock = match self.backend() {
-            DatabaseBackend::Postgres => {
-                "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)".to_owned()
-            }
-            _ => to_micros(now()).to_string(),
-        };
+        let clock = self.clock();
         let sql = format!(
             "INSERT INTO leases (name, holder, until) VALUES ($1, $2, {clock} + $3) \
              ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, until = excluded.until \
@@ -35,5 +29,16 @@ impl Store {
         let values = [name.into(), holder.into(), length.into()];
         let statement = Statement::from_sql_and_values(self.backend(), sql, values);
         Ok(self.writer.execute_raw(statement).await?.rows_affected() == 1)
+    }
+
+    /// The time in a statement, in microseconds since 1970. Holders are on different machines:
+    /// the database's clock counts, where it has one.
+    pub(crate) fn clock(&self) -> String {
+        match self.backend() {
+            DatabaseBackend::Postgres => {
+                "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)".to_owned()
+            }
+            _ => to_micros(now()).to_string(),
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod job;
 mod model;
 
 mod connection;
@@ -14,18 +15,27 @@ mod instant;
 mod keyring;
 mod migration;
 
+mod rekey;
 mod webhook_row;
 mod webhooks;
 
 mod statistics;
 
 mod bulk;
+mod health;
+mod notices;
 mod outcome_columns;
 mod recording;
 
 mod counting;
+mod erasure;
+mod examination;
+mod idempotency;
+mod jobs;
 mod lease;
 mod logs;
+mod redeliveries;
+mod retention;
 mod sweep;
 
 use std::sync::Arc;
@@ -33,12 +43,19 @@ use std::sync::Arc;
 use sea_orm::DatabaseConnection;
 
 pub use config::{DatabaseConfig, SecretsConfig};
+pub use erasure::Erased;
 pub use error::StoreError;
+pub use health::HealthRules;
+pub use idempotency::{Claimed, KEY_LIFETIME, KeyedRequest, LARGEST_ANSWER};
+pub use job::{Job, JobCounts, JobKind, JobScope, JobStatus, NewJob, RangePage};
 pub use model::{
     AttemptRow, DeliveryFilter, DeliveryPlace, DeliveryProgress, DeliveryRow, EventRow, NewWebhook,
     Outcome, Overdue, Page, PageRequest, WebhookChange, WebhookFilter, WebhookStats,
     WebhookWithStats,
 };
+pub use redeliveries::Recorded;
+pub use rekey::{Rekeyed, Sealed};
+pub use retention::{Retention, Step};
 
 /// Everything that is kept. Cloning shares the connections.
 #[derive(Clone, Debug)]

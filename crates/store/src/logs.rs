@@ -141,7 +141,7 @@ impl Store {
         Ok(Condition::any().add(delivery::Column::Id.is_in(derived)).add(by_hand))
     }
 
-    async fn check_owner(&self, user: &UserId, id: WebhookId) -> Result<(), StoreError> {
+    pub(crate) async fn check_owner(&self, user: &UserId, id: WebhookId) -> Result<(), StoreError> {
         let found = webhook::Entity::find_by_id(id.as_uuid())
             .filter(webhook::Column::UserId.eq(user.as_str()))
             .select_only()

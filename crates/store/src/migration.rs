@@ -2,6 +2,8 @@
 
 mod m0001_first_tables;
 mod m0002_webhook_options;
+mod m0003_idempotency_and_jobs;
+mod m0004_webhook_health;
 
 use sea_orm_migration::prelude::*;
 
@@ -10,6 +12,11 @@ pub(crate) struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first_tables::Migration), Box::new(m0002_webhook_options::Migration)]
+        vec![
+            Box::new(m0001_first_tables::Migration),
+            Box::new(m0002_webhook_options::Migration),
+            Box::new(m0003_idempotency_and_jobs::Migration),
+            Box::new(m0004_webhook_health::Migration),
+        ]
     }
 }

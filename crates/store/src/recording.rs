@@ -3,16 +3,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use domain::{Cause, DeliveryId, DeliveryStatus};
+use domain::{Cause, DeliveryId, DeliveryStatus, Notice};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Statement};
 use uuid::Uuid;
 
-use crate::bulk::{self, Column, Field, field};
+use crate::bulk::{self, Column, Field, field, nullable};
 use crate::error::is_conflict;
 use crate::instant::{day_of, from_micros};
 use crate::outcome_columns::{attempts, deliveries, events, succeeded_at_once, triggered_at};
 use crate::patience::Patient;
-use crate::{DeliveryProgress, Outcome, Store, StoreError};
+use crate::{DeliveryProgress, HealthRules, Outcome, Store, StoreError, health};
 
 /// Ids of one query, at most.
 const CHUNK: usize = 1_000;
@@ -40,6 +40,9 @@ const MOVE_FORWARD: &str = "ON CONFLICT (id) DO UPDATE SET \
 const ADD_TO_DAY: &str = "ON CONFLICT (webhook_id, day) DO UPDATE SET \
      succeeded = webhook_days.succeeded + excluded.succeeded, \
      failed = webhook_days.failed + excluded.failed, \
+     last_succeeded_at = CASE WHEN excluded.last_succeeded_at IS NULL \
+         OR webhook_days.last_succeeded_at > excluded.last_succeeded_at \
+         THEN webhook_days.last_succeeded_at ELSE excluded.last_succeeded_at END, \
      last_triggered_at = CASE WHEN excluded.last_triggered_at > webhook_days.last_triggered_at \
          THEN excluded.last_triggered_at ELSE webhook_days.last_triggered_at END";
 
@@ -54,11 +57,25 @@ impl Store {
     /// [`StoreError::Unavailable`] while the database is away: nothing, or everything, was
     /// recorded; record the same again.
     pub async fn record(&self, outcomes: &[Outcome]) -> Result<(), StoreError> {
+        self.record_and_judge(outcomes, None).await.map(drop)
+    }
+
+    /// Records `outcomes` as [`Store::record`] does, and what they say of their webhooks by
+    /// `rules`; gives back the notices to publish. Those of a kind that is kept are in
+    /// [`Store::untold_notices`] until [`Store::told`].
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub async fn record_and_judge(
+        &self,
+        outcomes: &[Outcome],
+        rules: Option<&HealthRules>,
+    ) -> Result<Vec<Notice>, StoreError> {
         if outcomes.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        match self.try_record(outcomes).await {
-            Err(error) if is_conflict(&error) => Ok(self.try_record(outcomes).await?),
+        match self.try_record(outcomes, rules).await {
+            Err(error) if is_conflict(&error) => Ok(self.try_record(outcomes, rules).await?),
             other => Ok(other?),
         }
     }
@@ -86,7 +103,11 @@ impl Store {
         Ok(found)
     }
 
-    async fn try_record(&self, outcomes: &[Outcome]) -> Result<(), DbErr> {
+    async fn try_record(
+        &self,
+        outcomes: &[Outcome],
+        rules: Option<&HealthRules>,
+    ) -> Result<Vec<Notice>, DbErr> {
         let transaction = self.writer.begin().await?;
         let conflict = "ON CONFLICT (key) DO NOTHING";
         insert(&transaction, "events", events(outcomes), conflict).await?;
@@ -99,7 +120,12 @@ impl Store {
             }
             insert(&transaction, "webhook_days", days(&made), ADD_TO_DAY).await?;
         }
-        transaction.commit().await
+        let notices = match rules {
+            Some(rules) => health::judge(&transaction, &made, rules).await?,
+            None => Vec::new(),
+        };
+        transaction.commit().await?;
+        Ok(notices)
     }
 }
 
@@ -157,16 +183,21 @@ fn rounds(outcomes: &[Outcome]) -> Vec<Vec<&Outcome>> {
     rounds
 }
 
-/// What the attempts add to their webhooks' days: successes, failures, the last time.
+/// What the attempts add to their webhooks' days: successes, failures, the last time, the last
+/// success.
 fn days(made: &[&Outcome]) -> Vec<Field> {
-    let mut days: BTreeMap<(Uuid, i32), (i64, i64, i64)> = BTreeMap::new();
+    let mut days: BTreeMap<(Uuid, i32), (i64, i64, i64, i64)> = BTreeMap::new();
     for outcome in made {
         let at = triggered_at(outcome);
-        let sums = days.entry((outcome.webhook.as_uuid(), day_of(at))).or_default();
+        let key = (outcome.webhook.as_uuid(), day_of(at));
+        let sums = days.entry(key).or_insert((0, 0, 0, -1));
         // A test says nothing of how deliveries go.
         let counted = i64::from(outcome.cause != Cause::Test);
         match outcome.status {
-            DeliveryStatus::Success => sums.0 += counted,
+            DeliveryStatus::Success => {
+                sums.0 += counted;
+                sums.3 = sums.3.max(if counted == 1 { at } else { -1 });
+            }
             DeliveryStatus::Failed => sums.1 += counted,
             _ => {}
         }
@@ -178,6 +209,7 @@ fn days(made: &[&Outcome]) -> Vec<Field> {
         field("succeeded", Column::BigInt(days.values().map(|sums| sums.0).collect())),
         field("failed", Column::BigInt(days.values().map(|sums| sums.1).collect())),
         field("last_triggered_at", Column::BigInt(days.values().map(|sums| sums.2).collect())),
+        nullable("last_succeeded_at", Column::BigInt(days.values().map(|sums| sums.3).collect())),
     ]
 }
 

@@ -11,7 +11,7 @@ use sea_orm::{
 use time::OffsetDateTime;
 
 use crate::counting::{Seen, total};
-use crate::entity::{delivery, webhook, webhook_day};
+use crate::entity::{delivery, job, webhook, webhook_day};
 use crate::error::is_conflict;
 use crate::instant::{now, to_micros};
 use crate::outcome_columns::storable;
@@ -20,7 +20,7 @@ use crate::statistics::{statistics_of, with_statistics};
 use crate::webhook_row::{row_of, webhook_of};
 use crate::{
     NewWebhook, Page, PageRequest, Store, StoreError, WebhookChange, WebhookFilter,
-    WebhookWithStats,
+    WebhookWithStats, health,
 };
 
 /// Deliveries that one statement cancels, at most: a deletion must not hold locks for long.
@@ -32,10 +32,27 @@ impl Store {
     /// # Errors
     /// [`StoreError::LimitReached`]; of two that race for the last place one gets it.
     pub async fn create_webhook(&self, new: NewWebhook, limit: u64) -> Result<Webhook, StoreError> {
-        let made = made(new);
+        self.create_webhook_once(WebhookId::generate(), new, limit).await
+    }
+
+    /// Makes the webhook `id`, as [`Store::create_webhook`] does; gives back the one there is
+    /// when it was made before.
+    ///
+    /// # Errors
+    /// [`StoreError::LimitReached`].
+    pub async fn create_webhook_once(
+        &self,
+        id: WebhookId,
+        new: NewWebhook,
+        limit: u64,
+    ) -> Result<Webhook, StoreError> {
+        let made = made(id, new);
         let row = row_of(&self.keyring, &made)?;
         let transaction = self.writer.begin().await?;
         lock_user(&transaction, &made.user).await?;
+        if let Some(before) = one_of(&made.user, id).one(&transaction).await? {
+            return webhook_of(&self.keyring, before);
+        }
         let owned = webhook::Entity::find().filter(owner(&made.user));
         if limit > 0 && owned.count(&transaction).await? >= limit {
             return Err(StoreError::LimitReached(limit));
@@ -183,16 +200,7 @@ impl Store {
         reason: &str,
         at: OffsetDateTime,
     ) -> Result<bool, StoreError> {
-        let changed = webhook::Entity::update_many()
-            .col_expr(webhook::Column::Active, Expr::value(false))
-            .col_expr(webhook::Column::DisabledReason, Expr::value(storable(reason)))
-            .col_expr(webhook::Column::DisabledAt, Expr::value(to_micros(at)))
-            .col_expr(webhook::Column::UpdatedAt, Expr::value(to_micros(at)))
-            .filter(webhook::Column::Id.eq(id.as_uuid()))
-            .filter(webhook::Column::Active.eq(true))
-            .exec(&self.writer)
-            .await?;
-        Ok(changed.rows_affected == 1)
+        Ok(disable(&self.writer, id, reason, at).await?)
     }
 
     /// Reads, changes and writes one row, with nobody in between.
@@ -203,10 +211,14 @@ impl Store {
         change: impl FnOnce(&mut Webhook) + Send,
     ) -> Result<Webhook, StoreError> {
         let transaction = self.writer.begin().await?;
+        health::lock(&transaction, id).await?;
         let row = one_of(user, id).lock_exclusive().one(&transaction).await?;
         let mut webhook = webhook_of(&self.keyring, row.ok_or(StoreError::NotFound)?)?;
         let before = webhook.clone();
         change(&mut webhook);
+        if (webhook.active && !before.active) || webhook.url != before.url {
+            health::forget(&transaction, id).await?;
+        }
         // Never before the last change, even if the clock was set back.
         webhook.updated_at = Ord::max(now(), webhook.updated_at);
         if asks_otherwise(&before, &webhook) {
@@ -220,6 +232,7 @@ impl Store {
 
     async fn try_delete(&self, user: &UserId, id: WebhookId) -> Result<bool, DbErr> {
         let transaction = self.writer.begin().await?;
+        health::forget(&transaction, id).await?;
         let deleted = webhook::Entity::delete_many()
             .filter(webhook::Column::Id.eq(id.as_uuid()))
             .filter(owner(user))
@@ -233,15 +246,19 @@ impl Store {
             .filter(webhook_day::Column::WebhookId.eq(id.as_uuid()))
             .exec(&transaction)
             .await?;
+        job::Entity::delete_many()
+            .filter(job::Column::WebhookId.eq(id.as_uuid()))
+            .exec(&transaction)
+            .await?;
         transaction.commit().await?;
         Ok(true)
     }
 }
 
-fn made(new: NewWebhook) -> Webhook {
+fn made(id: WebhookId, new: NewWebhook) -> Webhook {
     let at = now();
     Webhook {
-        id: WebhookId::generate(),
+        id,
         user: new.user,
         name: new.name,
         url: new.url,
@@ -271,8 +288,30 @@ fn one_of(user: &UserId, id: WebhookId) -> Select<webhook::Entity> {
     webhook::Entity::find_by_id(id.as_uuid()).filter(owner(user))
 }
 
+/// Switches a webhook off; false when it was off.
+pub(crate) async fn disable(
+    connection: &impl ConnectionTrait,
+    id: WebhookId,
+    reason: &str,
+    at: OffsetDateTime,
+) -> Result<bool, DbErr> {
+    let changed = webhook::Entity::update_many()
+        .col_expr(webhook::Column::Active, Expr::value(false))
+        .col_expr(webhook::Column::DisabledReason, Expr::value(storable(reason)))
+        .col_expr(webhook::Column::DisabledAt, Expr::value(to_micros(at)))
+        .col_expr(webhook::Column::UpdatedAt, Expr::value(to_micros(at)))
+        .filter(webhook::Column::Id.eq(id.as_uuid()))
+        .filter(webhook::Column::Active.eq(true))
+        .exec(connection)
+        .await?;
+    Ok(changed.rows_affected == 1)
+}
+
 /// Makes those who create webhooks for one user wait for each other; on SQLite they do anyway.
-async fn lock_user(transaction: &Patient<DatabaseTransaction>, user: &UserId) -> Result<(), DbErr> {
+pub(crate) async fn lock_user(
+    transaction: &Patient<DatabaseTransaction>,
+    user: &UserId,
+) -> Result<(), DbErr> {
     if transaction.get_database_backend() != DatabaseBackend::Postgres {
         return Ok(());
     }

@@ -2,6 +2,7 @@
 
 mod commands;
 mod config;
+mod operator;
 
 use std::process::ExitCode;
 
@@ -39,9 +40,16 @@ enum Command {
     /// Bring the database up to date.
     Migrate,
     Publish(commands::publish::Publish),
+    Secrets(commands::secrets::Secrets),
     Token(commands::token::Token),
     Verify(commands::verify::Verify),
+    Queues(commands::queues::Queues),
+    Rejected(commands::rejected::Rejected),
+    Doctor(commands::doctor::Doctor),
+    Erase(commands::erase::Erase),
     Demo(commands::demo::Demo),
+    /// Print the API's description (OpenAPI 3.1), the same as GET /openapi.json.
+    Openapi,
 }
 
 fn main() -> ExitCode {
@@ -56,9 +64,15 @@ fn main() -> ExitCode {
         Command::All => settings().and_then(commands::all::run),
         Command::Migrate => settings().and_then(commands::migrate::run),
         Command::Publish(publish) => settings().and_then(|settings| publish.run(settings)),
+        Command::Secrets(secrets) => settings().and_then(|settings| secrets.run(settings)),
         Command::Token(token) => settings().and_then(|settings| token.run(&settings)),
         Command::Verify(verify) => verify.run(),
+        Command::Queues(queues) => settings().and_then(|settings| queues.run(settings)),
+        Command::Rejected(rejected) => settings().and_then(|settings| rejected.run(settings)),
+        Command::Doctor(doctor) => doctor.run(settings()),
+        Command::Erase(erase) => settings().and_then(|settings| erase.run(settings)),
         Command::Demo(demo) => demo.run(cli.config.as_deref()),
+        Command::Openapi => commands::openapi::run(),
     };
     match result {
         Ok(code) => code,

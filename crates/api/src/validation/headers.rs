@@ -6,16 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::error::FieldError;
-use crate::validation::{collect, object, text, wrong};
+use crate::validation::{collect, limits, object, text, wrong};
 use crate::view::MASK;
 
-/// Headers of one webhook, at most, and the bytes of all of them.
-const MOST: usize = 20;
+/// The bytes of all headers of one webhook, at most.
 const MOST_BYTES: usize = 8 * 1024;
-
-/// Longest name and value, bytes.
-const NAME: usize = 128;
-const VALUE: usize = 4 * 1024;
 
 const RESERVED: &[&str] = &[
     "host",
@@ -51,7 +46,7 @@ const RESERVED_FAMILIES: &[&str] = &[
 
 /// The headers of the field `headers`.
 pub(super) fn own_headers(value: Value) -> Result<BTreeMap<String, String>, Vec<FieldError>> {
-    let entries = object("headers", value, MOST)?;
+    let entries = object("headers", value, limits::HEADERS)?;
     let mut seen = BTreeSet::new();
     let checked = collect(entries.into_iter().map(|(name, value)| {
         let field = format!("headers.{name}");
@@ -59,7 +54,7 @@ pub(super) fn own_headers(value: Value) -> Result<BTreeMap<String, String>, Vec<
         if !seen.insert(name.to_ascii_lowercase()) {
             return Err(wrong(&field, "stands twice in different case"));
         }
-        let value = text(&field, value, 0, VALUE)?;
+        let value = text(&field, value, 0, limits::HEADER_VALUE)?;
         if value == MASK {
             // Somebody sends back what they read: the value would be lost.
             return Err(wrong(
@@ -85,7 +80,7 @@ pub(super) fn own_headers(value: Value) -> Result<BTreeMap<String, String>, Vec<
 /// A token of RFC 9110, section 5.6.2, that is not reserved.
 fn check_name(field: &str, name: &str) -> Result<(), Vec<FieldError>> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if !(1..=NAME).contains(&name.len()) || !name.bytes().all(token) {
+    if !(1..=limits::HEADER_NAME).contains(&name.len()) || !name.bytes().all(token) {
         return Err(wrong(field, "is not the name of a header (RFC 9110)"));
     }
     let lower = name.to_ascii_lowercase();

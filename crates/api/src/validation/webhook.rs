@@ -11,16 +11,7 @@ use store::{NewWebhook, WebhookChange};
 
 use crate::body::Fields;
 use crate::error::{ApiError, FieldError};
-use crate::validation::{Form, collect, headers, kind, list, object, text, wrong};
-
-/// Entries of `events`: each type at most once.
-const MOST_EVENTS: usize = 12;
-/// Entries of `project_ids`.
-const MOST_PROJECTS: usize = 100;
-/// Entries of `metadata`.
-const MOST_METADATA: usize = 50;
-/// Largest `rate_limit`, deliveries in one second.
-const MOST_PER_SECOND: u32 = 1_000;
+use crate::validation::{Form, collect, headers, kind, limits, list, object, text, whole, wrong};
 
 type Checked<T> = Result<T, Vec<FieldError>>;
 
@@ -97,7 +88,7 @@ pub(crate) fn generate_secret() -> Secret {
 }
 
 fn name(value: Value) -> Checked<String> {
-    let name = text("name", value, 1, 100)?;
+    let name = text("name", value, 1, limits::NAME)?;
     if name.trim().is_empty() {
         return Err(wrong("name", "must not be blank"));
     }
@@ -113,7 +104,7 @@ fn url(value: Value, guard: &Guard) -> Checked<String> {
 }
 
 fn events(value: Value) -> Checked<Vec<String>> {
-    let entries = list("events", value, MOST_EVENTS)?;
+    let entries = list("events", value, limits::EVENTS)?;
     if entries.is_empty() {
         return Err(wrong("events", "must name at least one event type"));
     }
@@ -132,7 +123,7 @@ fn events(value: Value) -> Checked<Vec<String>> {
 }
 
 fn project_ids(value: Value) -> Checked<Vec<ProjectId>> {
-    let entries = list("project_ids", value, MOST_PROJECTS)?;
+    let entries = list("project_ids", value, limits::PROJECTS)?;
     let mut seen = BTreeSet::new();
     collect(entries.into_iter().enumerate().map(|(i, entry)| {
         let field = format!("project_ids[{i}]");
@@ -160,13 +151,14 @@ fn rate_limit(value: Value) -> Checked<Option<u32>> {
     if value.is_null() {
         return Ok(None);
     }
-    let limit = value.as_u64().and_then(|most| u32::try_from(most).ok());
-    match limit.filter(|most| (1..=MOST_PER_SECOND).contains(most)) {
+    let limit = whole(&value).and_then(|most| u32::try_from(most).ok());
+    match limit.filter(|most| (1..=limits::RATE).contains(most)) {
         Some(limit) => Ok(Some(limit)),
         None => Err(wrong(
             "rate_limit",
             format!(
-                "must be a whole number from 1 to {MOST_PER_SECOND} (deliveries a second), or null"
+                "must be a whole number from 1 to {} (deliveries a second), or null",
+                limits::RATE
             ),
         )),
     }
@@ -204,13 +196,15 @@ fn description(value: Value) -> Checked<Option<String>> {
 }
 
 fn metadata(value: Value) -> Checked<BTreeMap<String, String>> {
-    let entries = object("metadata", value, MOST_METADATA)?;
+    let entries = object("metadata", value, limits::METADATA)?;
     let checked = collect(entries.into_iter().map(|(key, value)| {
         let field = format!("metadata.{key}");
-        if !(1..=64).contains(&key.chars().count()) || key.chars().any(char::is_control) {
+        if !(1..=limits::METADATA_KEY).contains(&key.chars().count())
+            || key.chars().any(char::is_control)
+        {
             return Err(wrong(&field, "a key must have 1 to 64 characters"));
         }
-        Ok((key, text(&field, value, 0, 500)?))
+        Ok((key, text(&field, value, 0, limits::METADATA_VALUE)?))
     }))?;
     Ok(checked.into_iter().collect())
 }

@@ -7,17 +7,30 @@ use crate::body::Fields;
 use crate::caller::Writer;
 use crate::envelope::Success;
 use crate::error::ApiError;
+use crate::openapi::requests::NewWebhook;
+use crate::seed::Seed;
 use crate::validation::new_webhook;
 use crate::view::CreatedView;
 
-/// Makes a webhook; the answer is the one that shows its whole secret.
+/// Create a webhook
+///
+/// It counts from 100 ms after the answer, which is the one that shows its whole secret.
+#[utoipa::path(
+    post, path = "/v1/webhooks", operation_id = "createWebhook", tag = "Webhooks",
+    request_body = NewWebhook,
+    responses(
+        (status = 201, description = "The webhook, with its whole secret.", body = CreatedView),
+        (status = 409, description = "As many webhooks as are allowed."),
+    ),
+)]
 pub(crate) async fn create(
     api: Data<Api>,
     caller: Writer,
+    seed: Seed,
     fields: Fields,
 ) -> Result<Success<CreatedView>, ApiError> {
     let new = new_webhook(fields, caller.user, api.sender.guard())?;
-    let made = api.store.create_webhook(new, api.config.max_webhooks).await?;
+    let made = api.store.create_webhook_once(seed.webhook(), new, api.config.max_webhooks).await?;
     super::announce(&api, &made.user, made.id).await;
     Ok(Success::created(made.into()))
 }

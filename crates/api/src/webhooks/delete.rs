@@ -6,9 +6,17 @@ use actix_web::web::{Data, Path};
 use crate::Api;
 use crate::caller::Writer;
 use crate::error::ApiError;
+use crate::openapi::parameters::WebhookPath;
 use crate::webhooks::webhook_id;
 
-/// Deletes a webhook; its deliveries that have not ended are cancelled.
+/// Delete a webhook
+///
+/// Its deliveries that have not ended are cancelled.
+#[utoipa::path(
+    delete, path = "/v1/webhooks/{webhook_id}", operation_id = "deleteWebhook", tag = "Webhooks",
+    params(WebhookPath),
+    responses((status = 204, description = "It is deleted.")),
+)]
 pub(crate) async fn delete(
     api: Data<Api>,
     caller: Writer,

@@ -7,11 +7,19 @@ use crate::Api;
 use crate::caller::Reader;
 use crate::envelope::Success;
 use crate::error::ApiError;
+use crate::openapi::parameters::{Paging, WebhookFilter, WebhookPath};
 use crate::query::Query;
 use crate::view::WebhookView;
 use crate::webhooks::webhook_id;
 
+/// List webhooks
+///
 /// The user's webhooks, newest first.
+#[utoipa::path(
+    get, path = "/v1/webhooks", operation_id = "listWebhooks", tag = "Webhooks",
+    params(Paging, WebhookFilter),
+    responses((status = 200, description = "A page of the webhooks.", body = Vec<WebhookView>)),
+)]
 pub(crate) async fn list(
     api: Data<Api>,
     caller: Reader,
@@ -25,7 +33,12 @@ pub(crate) async fn list(
     Ok(Success::page(found, page, WebhookView::from))
 }
 
-/// One webhook.
+/// Get a webhook
+#[utoipa::path(
+    get, path = "/v1/webhooks/{webhook_id}", operation_id = "getWebhook", tag = "Webhooks",
+    params(WebhookPath),
+    responses((status = 200, description = "The webhook.", body = WebhookView)),
+)]
 pub(crate) async fn get(
     api: Data<Api>,
     caller: Reader,

@@ -11,7 +11,9 @@ use crate::body::OptionalFields;
 use crate::caller::Writer;
 use crate::envelope::Success;
 use crate::error::{ApiError, FieldError};
-use crate::validation::{Form, generate_secret};
+use crate::openapi::parameters::WebhookPath;
+use crate::openapi::requests::RotateRequest;
+use crate::validation::{Form, generate_secret, whole};
 use crate::view::CreatedView;
 use crate::webhooks::webhook_id;
 
@@ -21,7 +23,16 @@ const GRACE: u64 = 24 * 3_600;
 /// The longest grace period, seconds.
 const LONGEST_GRACE: u64 = 7 * 24 * 3_600;
 
+/// Rotate the secret
+///
 /// Makes a new secret and shows it; the old one signs beside it for `grace_seconds`.
+#[utoipa::path(
+    post, path = "/v1/webhooks/{webhook_id}/rotate-secret",
+    operation_id = "rotateSecret", tag = "Secrets",
+    params(WebhookPath),
+    request_body = Option<RotateRequest>,
+    responses((status = 200, description = "The webhook, with its whole new secret.", body = CreatedView)),
+)]
 pub(crate) async fn rotate(
     api: Data<Api>,
     caller: Writer,
@@ -45,7 +56,7 @@ pub(crate) async fn rotate(
 }
 
 fn grace_seconds(value: Value) -> Result<u64, Vec<FieldError>> {
-    value.as_u64().filter(|seconds| *seconds <= LONGEST_GRACE).ok_or_else(|| {
+    whole(&value).filter(|seconds| *seconds <= LONGEST_GRACE).ok_or_else(|| {
         let message = format!("must be a whole number from 0 to {LONGEST_GRACE}");
         vec![FieldError::new("grace_seconds", message)]
     })

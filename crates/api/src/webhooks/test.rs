@@ -3,37 +3,51 @@
 use actix_web::web::{Data, Path};
 use delivery::Endpoint;
 use domain::{
-    AttemptReport, Cause, DeliveryId, DeliveryStatus, Event, EventId, EventSet, EventType, Origin,
-    UserId, Webhook,
+    AttemptReport, Cause, DeliveryId, DeliveryStatus, Event, EventSet, EventType, Origin, UserId,
+    Webhook,
 };
 use serde::Serialize;
 use serde_json::Value;
 use store::Outcome;
 use time::OffsetDateTime;
+use utoipa::ToSchema;
 
 use crate::Api;
 use crate::body::OptionalFields;
 use crate::caller::Writer;
 use crate::envelope::Success;
 use crate::error::{ApiError, FieldError};
+use crate::openapi::parameters::WebhookPath;
+use crate::openapi::requests::TestRequest;
+use crate::openapi::schema;
+use crate::seed::Seed;
 use crate::validation::Form;
 use crate::view::seconds;
 use crate::webhooks::webhook_id;
 
 /// What came of a test: both forms of the specification.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = TestResult)]
 pub(crate) enum TestView {
+    /// The endpoint took it.
     Delivered {
+        /// Always true.
+        #[schema(schema_with = schema::always)]
         delivered: bool,
+        #[schema(required)]
         status_code: Option<u16>,
         response_time_ms: u64,
         response_body: String,
         log_id: String,
     },
+    /// It did not, or could not be reached.
     Failed {
+        /// Always false.
+        #[schema(schema_with = schema::never)]
         delivered: bool,
         error: String,
+        #[schema(required)]
         status_code: Option<u16>,
         response_time_ms: u64,
         response_body: String,
@@ -41,12 +55,21 @@ pub(crate) enum TestView {
     },
 }
 
-/// Sends a sample of the asked, or the first subscribed, type by the way that events go. Once:
-/// a test is never retried.
+/// Test a webhook
+///
+/// Sends a sample of the asked, or the first subscribed, type by the way that events go. Once: a
+/// test is never retried. It appears in the logs, marked as a test. At most 10 a minute.
+#[utoipa::path(
+    post, path = "/v1/webhooks/{webhook_id}/test", operation_id = "testWebhook", tag = "Webhooks",
+    params(WebhookPath),
+    request_body = Option<TestRequest>,
+    responses((status = 200, description = "What came of it.", body = TestView)),
+)]
 pub(crate) async fn test(
     api: Data<Api>,
     caller: Writer,
     path: Path<String>,
+    seed: Seed,
     fields: OptionalFields,
 ) -> Result<Success<TestView>, ApiError> {
     let found = api.store.webhook(&caller.user, webhook_id(&path)?).await?;
@@ -60,7 +83,8 @@ pub(crate) async fn test(
         }
     };
     api.limits.count_test(&caller.user)?;
-    let event = sample(&caller.user, asked.unwrap_or_else(|| first_subscribed(&found.webhook)))?;
+    let kind = asked.unwrap_or_else(|| first_subscribed(&found.webhook));
+    let event = sample(&caller.user, kind, seed)?;
     let now = OffsetDateTime::now_utc();
     let endpoint = Endpoint::new(&found.webhook, now).map_err(ApiError::internal)?;
     let id = DeliveryId::derive(&caller.user, &event.id, found.webhook.id, "test");
@@ -96,11 +120,11 @@ fn first_subscribed(webhook: &Webhook) -> EventType {
     found.copied().unwrap_or(EventType::ScrapeCompleted)
 }
 
-fn sample(user: &UserId, kind: EventType) -> Result<Event, ApiError> {
+fn sample(user: &UserId, kind: EventType, seed: Seed) -> Result<Event, ApiError> {
     let text = format!(
         r#"{{"id":"{}","event":"{kind}","timestamp":"{}","user_id":"{user}","data":{}}}"#,
-        EventId::generate(),
-        seconds(OffsetDateTime::now_utc()),
+        seed.event(0),
+        seconds(seed.at()),
         kind.example_data(),
     );
     Event::from_json(text.as_bytes(), &Origin::default()).map_err(ApiError::internal)

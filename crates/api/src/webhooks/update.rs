@@ -7,11 +7,21 @@ use crate::body::Fields;
 use crate::caller::Writer;
 use crate::envelope::Success;
 use crate::error::ApiError;
+use crate::openapi::parameters::WebhookPath;
+use crate::openapi::requests::WebhookChange;
 use crate::validation::change;
 use crate::view::UpdatedView;
 use crate::webhooks::webhook_id;
 
-/// Changes what is given; what is left out stays as it is.
+/// Update a webhook
+///
+/// Changes what is given; what is left out stays as it is. Deliveries follow within a second.
+#[utoipa::path(
+    put, path = "/v1/webhooks/{webhook_id}", operation_id = "updateWebhook", tag = "Webhooks",
+    params(WebhookPath),
+    request_body = WebhookChange,
+    responses((status = 200, description = "The webhook as it is now.", body = UpdatedView)),
+)]
 pub(crate) async fn update(
     api: Data<Api>,
     caller: Writer,
@@ -25,4 +35,22 @@ pub(crate) async fn update(
     let changed = api.store.update_webhook(&caller.user, id, change).await?;
     super::announce(&api, &caller.user, id).await;
     Ok(Success::ok(changed.into()))
+}
+
+/// Update a webhook
+///
+/// The same as PUT: changes what is given; what is left out stays as it is.
+#[utoipa::path(
+    patch, path = "/v1/webhooks/{webhook_id}", operation_id = "patchWebhook", tag = "Webhooks",
+    params(WebhookPath),
+    request_body = WebhookChange,
+    responses((status = 200, description = "The webhook as it is now.", body = UpdatedView)),
+)]
+pub(crate) async fn patch(
+    api: Data<Api>,
+    caller: Writer,
+    path: Path<String>,
+    fields: Fields,
+) -> Result<Success<UpdatedView>, ApiError> {
+    update(api, caller, path, fields).await
 }

@@ -23,6 +23,10 @@ async fn another_users_ids_are_unknown_on_every_route() {
     let log = test["log_id"].as_str().unwrap();
     let shown = owner.get(&format!("/v1/webhooks/{id}/logs/{log}")).await.expect(200).data();
     let event = shown["event_id"].as_str().unwrap();
+    let range = Some(json!({ "since": "2026-01-01T00:00:00Z" }).to_string());
+    let again = format!("/v1/webhooks/{id}/redeliver");
+    let made = owner.send(Method::POST, &again, range.clone()).await.expect(202).data();
+    let job = made["id"].as_str().unwrap();
     let before = owner.get("/v1/webhooks").await.data();
 
     let thief = studio.user("usr_thief");
@@ -40,6 +44,14 @@ async fn another_users_ids_are_unknown_on_every_route() {
         (Method::GET, format!("/v1/webhooks/{id}/logs"), None),
         (Method::GET, format!("/v1/webhooks/{id}/logs/{log}"), None),
         (Method::POST, format!("/v1/webhooks/{id}/logs/{log}/redeliver"), None),
+        (Method::POST, format!("/v1/webhooks/{id}/redeliver"), range.clone()),
+        (Method::POST, format!("/v1/webhooks/{id}/replay"), range),
+        (Method::GET, format!("/v1/webhooks/{id}/jobs"), None),
+        (Method::GET, format!("/v1/webhooks/{id}/jobs/{job}"), None),
+        (Method::POST, format!("/v1/webhooks/{id}/jobs/{job}/cancel"), None),
+        // Another's job under one's own webhook.
+        (Method::GET, format!("/v1/webhooks/{own}/jobs/{job}"), None),
+        (Method::POST, format!("/v1/webhooks/{own}/jobs/{job}/cancel"), None),
         // Another's log under one's own webhook.
         (Method::GET, format!("/v1/webhooks/{own}/logs/{log}"), None),
         (Method::POST, format!("/v1/webhooks/{own}/logs/{log}/redeliver"), None),
@@ -49,6 +61,8 @@ async fn another_users_ids_are_unknown_on_every_route() {
         assert_eq!(body(&answer), unknown, "{method} {path}");
     }
     assert_eq!(owner.get("/v1/webhooks").await.data(), before, "nothing changed");
+    let kept = owner.get(&format!("/v1/webhooks/{id}/jobs/{job}")).await.expect(200).data();
+    assert_eq!(kept, made, "not cancelled");
     assert_eq!(endpoint.received().len(), 1, "nothing was sent");
     let listed = thief.get("/v1/webhooks").await.data();
     assert_eq!(listed.as_array().unwrap().len(), 1);
@@ -83,6 +97,10 @@ async fn what_is_no_id_is_unknown() {
             (Method::POST, format!("/v1/webhooks/{id}/logs/{wrong}/redeliver"), None),
             (Method::GET, format!("/v1/events/{wrong}"), None),
         ] {
+            // What a client makes of `..` is the path of another operation.
+            if path.ends_with("/%2e%2e/redeliver") {
+                continue;
+            }
             let answer = user.send(method.clone(), &path, sent).await.expect(404);
             assert_eq!(body(&answer), unknown, "{method} {path}");
         }

@@ -5,9 +5,12 @@
 mod access;
 mod browsers;
 mod conventions;
+mod described;
 mod events;
 mod health;
+mod idempotency;
 mod isolation;
+mod jobs;
 mod limits;
 mod logs;
 mod races;

@@ -26,6 +26,7 @@ pub(crate) struct Studio {
     api: Api,
     client: reqwest::Client,
     stop: CancellationToken,
+    database: DatabaseConfig,
     _folder: tempfile::TempDir,
 }
 
@@ -44,7 +45,7 @@ impl Studio {
     /// With the rules of production: nothing on this machine can be delivered to.
     pub(crate) async fn start_guarded() -> Self {
         let config = ApiConfig { rate_limit: 0, ..ApiConfig::default() };
-        Self::start_delivering(config, with_secret(), DeliveryConfig::default()).await
+        Self::open(config, with_secret(), DeliveryConfig::default(), None).await
     }
 
     pub(crate) async fn start_with(config: ApiConfig) -> Self {
@@ -53,21 +54,28 @@ impl Studio {
 
     /// With these settings of the API and of tokens.
     pub(crate) async fn start_for(config: ApiConfig, auth: AuthConfig) -> Self {
-        let loopback =
-            DeliveryConfig { allow_networks: vec!["127.0.0.0/8".into()], ..Default::default() };
-        Self::start_delivering(config, auth, loopback).await
+        Self::open(config, auth, loopback(), None).await
     }
 
-    async fn start_delivering(
+    /// Without rate limits, on a fresh database of a PostgreSQL.
+    pub(crate) async fn on_postgres() -> Self {
+        let database = || bench::servers::Postgres::shared().fresh_database().unwrap();
+        let url = tokio::task::spawn_blocking(database).await.unwrap();
+        let config = ApiConfig { rate_limit: 0, ..ApiConfig::default() };
+        Self::open(config, with_secret(), loopback(), Some(url)).await
+    }
+
+    async fn open(
         config: ApiConfig,
         auth: AuthConfig,
         delivery: DeliveryConfig,
+        database: Option<String>,
     ) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name).display().to_string();
-        let database =
-            DatabaseConfig { url: format!("sqlite://{}", file("store.db")), max_connections: 4 };
+        let url = database.unwrap_or_else(|| format!("sqlite://{}", file("store.db")));
+        let database = DatabaseConfig { url, max_connections: 4, ..DatabaseConfig::default() };
         let keys = "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".to_owned();
         let store = Store::open(&database, &SecretsConfig { keys: vec![keys] }).await.unwrap();
         store.migrate().await.unwrap();
@@ -85,7 +93,7 @@ impl Studio {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(api::serve(api.clone(), listener, stop.clone()));
-        Self { address, store, broker, api, client: client(), stop, _folder: folder }
+        Self { address, store, broker, api, client: client(), stop, database, _folder: folder }
     }
 
     /// Asks the service to stop.
@@ -120,6 +128,14 @@ impl Studio {
         Caller { studio: self, authorization: None }
     }
 
+    /// Runs statements outside of the store.
+    pub(crate) async fn sql(&self, statements: &str) {
+        use sea_orm::ConnectionTrait;
+        let connection = sea_orm::Database::connect(&self.database.url).await.unwrap();
+        connection.execute_unprepared(statements).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
     /// Waits for the next message of the queue with deliveries or events.
     pub(crate) async fn next_of(&self, queue: broker::Queue) -> broker::Incoming {
         let mut consumer = self.broker.consume(queue, 1);
@@ -128,6 +144,10 @@ impl Studio {
             .expect("a message comes within 5 s")
             .expect("the broker is open")
     }
+}
+
+fn loopback() -> DeliveryConfig {
+    DeliveryConfig { allow_networks: vec!["127.0.0.0/8".into()], ..Default::default() }
 }
 
 fn with_secret() -> AuthConfig {

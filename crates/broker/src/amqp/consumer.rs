@@ -14,16 +14,21 @@ use crate::amqp::{properties, settle};
 use crate::message::Settled;
 use crate::{Acker, Incoming, Queue};
 
-/// Begins to hand messages of `queue` to `messages`, until nobody reads them or the link closes.
+/// Begins to hand messages of `queue` to `messages`, until nobody reads them or the link closes;
+/// `ended` is cancelled then.
 pub(super) fn start(
     link: Arc<Link>,
     queue: Queue,
     prefetch: u16,
     messages: mpsc::Sender<Incoming>,
+    ended: CancellationToken,
 ) {
     let closing = link.closing.clone();
+    // Also when the link closes while it is away.
+    let guard = ended.clone().drop_guard();
     supervise(link, format!("the consumer of {queue}"), move |session| {
-        consume(session, queue, prefetch, messages.clone(), closing.clone())
+        let _until_the_end = &guard;
+        consume(session, queue, prefetch, messages.clone(), closing.clone(), ended.clone())
     });
 }
 
@@ -39,6 +44,7 @@ async fn consume(
     prefetch: u16,
     messages: mpsc::Sender<Incoming>,
     closing: CancellationToken,
+    ended: CancellationToken,
 ) -> Ended {
     let channel = session.channel.clone();
     let (settle, settled) = mpsc::unbounded_channel();
@@ -61,6 +67,7 @@ async fn consume(
     }
     drop(messages);
     channel.basic_cancel(tag, BasicCancelOptions::default()).await.ok();
+    ended.cancel();
     attached.hand_back_the_rest().await;
     // Until the last acker is gone or the link closes.
     settling.await.ok();

@@ -34,6 +34,34 @@ const SAME_STREAM: Duration = Duration::from_secs(2);
 /// The broker's clock may be this much ahead of ours.
 const CLOCKS_DIFFER: time::Duration = time::Duration::seconds(2);
 
+/// How long the first entry may take to come; a stream that is empty never sends one.
+const FIRST: Duration = Duration::from_secs(2);
+
+/// From when on the history is whole: since its first entry when others were removed before it,
+/// else for as long as entries are kept. The stream does not say when an entry came: its event
+/// does.
+pub(super) async fn begins(link: &Link) -> Result<OffsetDateTime, Interrupted> {
+    let kept = OffsetDateTime::now_utc() - link.config.history_age;
+    let channel = link.channel().await?;
+    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+    let mut entries = attach(&channel, AMQPValue::LongString("first".into())).await?;
+    let mut very_first = false;
+    let until = tokio::time::Instant::now() + FIRST;
+    let begins = loop {
+        let Ok(next) = tokio::time::timeout_at(until, entries.next()).await else {
+            break kept;
+        };
+        let delivery = next.ok_or(Interrupted::Cancelled)??;
+        very_first |= properties::stream_offset(&delivery.properties) == Some(0);
+        if let Some(HistoryEntry::Event(event)) = entry(delivery) {
+            let first = event.occurred_at();
+            break if very_first { first.min(kept) } else { first };
+        }
+    };
+    channel.close(200, "OK".into()).await?;
+    Ok(begins)
+}
+
 /// Where reading goes on after an interruption.
 struct Position {
     /// Where it begins, if nothing has been read yet; the end of the stream where `None`.

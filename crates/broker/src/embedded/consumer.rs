@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -90,6 +91,7 @@ impl Worker {
             }
         }
         if !done.is_empty() {
+            self.lane.finished.fetch_add(done.len() as u64, Ordering::Relaxed);
             // After the end of the writer they come again.
             self.commands.send(Command::Done(self.lane.name, done)).await.ok();
         }

@@ -29,6 +29,22 @@ pub(super) struct Reader {
     end: Option<i64>,
 }
 
+/// From when on the history is whole: since its first entry when others were removed before it,
+/// else for as long as entries are kept.
+pub(super) async fn begins(shelf: &Shelf, age: Duration) -> Result<OffsetDateTime, sqlx::Error> {
+    let kept = OffsetDateTime::now_utc() - age;
+    let sql = "SELECT at, upto, kind, head, body FROM events ORDER BY id LIMIT 1";
+    let Some(row) = sqlx::query(sql).fetch_optional(&shelf.file.readers).await? else {
+        return Ok(kept);
+    };
+    let (at, upto): (i64, i64) = (row.try_get("at")?, row.try_get("upto")?);
+    let first = OffsetDateTime::UNIX_EPOCH + time::Duration::milliseconds(at);
+    // The count of bytes begins with the very first entry.
+    let very_first = rows::message(&row)
+        .is_ok_and(|message| i64::try_from(message.bytes()).is_ok_and(|bytes| upto <= bytes));
+    Ok(if very_first { first.min(kept) } else { first })
+}
+
 /// Nobody reads any more.
 struct Unread;
 

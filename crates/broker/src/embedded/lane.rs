@@ -2,6 +2,7 @@
 //! stays in the file and is read when there is room.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -49,6 +50,8 @@ pub(super) struct Lane {
     pub(super) arrived: Notify,
     /// There is something to read from the file, or another time to wait for.
     pub(super) wanted: Notify,
+    /// Messages finished so far.
+    pub(super) finished: AtomicU64,
 }
 
 struct State {
@@ -88,7 +91,13 @@ impl Lane {
             state: Mutex::new(state),
             arrived: Notify::new(),
             wanted: Notify::new(),
+            finished: AtomicU64::new(0),
         }
+    }
+
+    /// Who takes from it.
+    pub(super) fn consumers(&self) -> usize {
+        self.lock().consumers
     }
 
     /// Whether an earlier process may have taken the message at `place`.

@@ -48,6 +48,9 @@ on_both! {
     history::reading_from_now_on_begins_with_what_comes;
     history::a_reader_catches_up_without_gap_or_double_while_events_are_published;
     history::the_history_skips_what_is_no_event;
+    history::a_history_of_which_nothing_was_removed_is_whole_for_as_long_as_it_is_kept;
+    inspection::a_queue_tells_how_it_is_doing;
+    inspection::what_is_looked_at_and_handed_back_keeps_its_order;
     announcements::every_reader_hears_an_announcement;
     announcements::a_reader_begins_with_a_gap;
 }

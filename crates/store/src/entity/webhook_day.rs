@@ -13,6 +13,7 @@ pub struct Model {
     pub succeeded: i64,
     pub failed: i64,
     pub last_triggered_at: i64,
+    pub last_succeeded_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

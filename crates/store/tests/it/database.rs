@@ -52,6 +52,18 @@ impl Database {
         connection.close().await.unwrap();
     }
 
+    /// A table with its bytes, to search.
+    pub(crate) fn dump_of(&self, table: &str) -> Vec<u8> {
+        match self.kind {
+            Kind::Sqlite => self.dump(),
+            Kind::Postgres => {
+                let name = self.config.url.rsplit('/').next().unwrap();
+                let sql = format!("SELECT t::text || encode(t.answer, 'escape') FROM {table} t");
+                Postgres::shared().sql(name, &sql).unwrap().into_bytes()
+            }
+        }
+    }
+
     /// Everything that is stored, as bytes to search.
     pub(crate) fn dump(&self) -> Vec<u8> {
         match self.kind {

@@ -5,10 +5,15 @@
 mod database;
 mod samples;
 
+mod health;
+mod idempotency;
+mod jobs;
 mod leases;
 mod logs;
 mod outages;
 mod recording;
+mod rekey;
+mod retention;
 mod schema;
 mod secrets;
 mod statistics;

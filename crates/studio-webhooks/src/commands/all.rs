@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::parts;
 use crate::config::Settings;
+use crate::operator::{self, Operated};
 
 /// How long open WebSockets are given to leave at a stop.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -57,16 +58,18 @@ impl Opened {
     ) -> anyhow::Result<()> {
         let Self { verifier, sender, broker, store } = self;
         let gateway = Gateway::start(&s.gateway, broker.clone(), verifier.clone());
+        let operated = Operated { broker: broker.clone(), verifier: verifier.clone() };
         let api = Api::new(s.api.clone(), store.clone(), broker.clone(), sender.clone(), verifier);
         let work = Parts {
             store: store.clone(),
             broker: broker.clone(),
             sender,
             schedule: parts::schedule(s),
+            retention: s.database.retention,
             config: s.dispatcher.clone(),
         };
         let dispatching = tokio::spawn(dispatcher::run(work, stop.clone()));
-        http(api, gateway, listener, stop.clone()).await?;
+        http(api, gateway, operated, listener, stop.clone()).await?;
         // The server may have ended by itself: the rest ends with it.
         stop.cancel();
         dispatching.await?;
@@ -79,6 +82,7 @@ impl Opened {
 async fn http(
     api: Api,
     gateway: Gateway,
+    operated: Operated,
     listener: std::net::TcpListener,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
@@ -87,6 +91,7 @@ async fn http(
         App::new()
             .wrap(from_fn(api::observe))
             .configure(gateway::routes(gateway.clone()))
+            .configure(operator::routes(operated.clone()))
             .configure(api::routes(api.clone()))
     })
     .tcp_nodelay(true)

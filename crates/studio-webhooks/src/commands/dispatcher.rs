@@ -28,6 +28,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
             broker: broker.clone(),
             sender,
             schedule: parts::schedule(s),
+            retention: s.database.retention,
             config: s.dispatcher.clone(),
         };
         dispatcher::run(work, stop).await;

@@ -18,7 +18,7 @@ use crate::commands::signals::stop_on_signal;
 use crate::config::{Settings, env_key};
 
 /// Runs a service until it ends by itself or by a signal: logging on before, traces sent after.
-pub(super) fn serve<F, R>(
+pub(crate) fn serve<F, R>(
     name: &'static str,
     settings: &Settings,
     service: F,
@@ -38,8 +38,26 @@ where
     result.map(|()| ExitCode::SUCCESS)
 }
 
+/// Runs a command that says what it did, and ends.
+pub(crate) fn command(
+    name: &'static str,
+    settings: &Settings,
+    work: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
+    let mut quiet = settings.telemetry.clone();
+    // What services log is no part of a command's answer.
+    quiet.filter = "error".into();
+    quiet.otlp_endpoint.clear();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let telemetry: Telemetry = telemetry::init(name, &quiet)?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    telemetry.shutdown();
+    result
+}
+
 /// Binds `address`, the value of the setting `key`.
-pub(super) fn listen(key: &str, address: &str) -> anyhow::Result<TcpListener> {
+pub(crate) fn listen(key: &str, address: &str) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).with_context(|| {
         format!("{}: cannot listen on {address:?}; expected a free host:port", env_key(key))
     })?;
@@ -48,7 +66,7 @@ pub(super) fn listen(key: &str, address: &str) -> anyhow::Result<TcpListener> {
 }
 
 /// The verifier of access tokens.
-pub(super) fn verifier(settings: &Settings) -> anyhow::Result<Verifier> {
+pub(crate) fn verifier(settings: &Settings) -> anyhow::Result<Verifier> {
     Verifier::new(&settings.auth).map_err(|e| {
         let other = if e.key == "auth.jwt_secret" { ", or a key set in auth.jwks" } else { "" };
         anyhow!("{}: {}{other}", env_key(e.key), e.message)
@@ -56,17 +74,17 @@ pub(super) fn verifier(settings: &Settings) -> anyhow::Result<Verifier> {
 }
 
 /// The sender of attempts.
-pub(super) fn sender(settings: &Settings) -> anyhow::Result<Sender> {
+pub(crate) fn sender(settings: &Settings) -> anyhow::Result<Sender> {
     Sender::new(&settings.delivery).map_err(|e| anyhow!("{}: {}", env_key(e.key), e.message))
 }
 
 /// The schedule of retries.
-pub(super) fn schedule(settings: &Settings) -> Schedule {
+pub(crate) fn schedule(settings: &Settings) -> Schedule {
     Schedule::new(settings.delivery.retry_delays.clone())
 }
 
 /// The broker.
-pub(super) async fn broker(settings: &Settings) -> anyhow::Result<SharedBroker> {
+pub(crate) async fn broker(settings: &Settings) -> anyhow::Result<SharedBroker> {
     broker::open(&settings.broker).await.map_err(|error| match error {
         broker::BrokerError::Config { key, message } => anyhow!("{}: {message}", env_key(key)),
         other => anyhow!("{}: {other}", env_key("broker.url")),
@@ -74,13 +92,13 @@ pub(super) async fn broker(settings: &Settings) -> anyhow::Result<SharedBroker> 
 }
 
 /// The store, as it is.
-pub(super) async fn store(settings: &Settings) -> anyhow::Result<Store> {
+pub(crate) async fn store(settings: &Settings) -> anyhow::Result<Store> {
     Store::open(&settings.database, &settings.secrets).await.map_err(explain)
 }
 
 /// The store, once it can be reached and is up to date. A file of our own is brought up to date
 /// at once; a database that several processes share, only by `migrate`.
-pub(super) async fn ready_store(
+pub(crate) async fn ready_store(
     settings: &Settings,
     stop: &CancellationToken,
 ) -> anyhow::Result<Store> {
@@ -107,7 +125,7 @@ pub(super) async fn ready_store(
     }
 }
 
-pub(super) fn explain(error: StoreError) -> anyhow::Error {
+pub(crate) fn explain(error: StoreError) -> anyhow::Error {
     match error {
         StoreError::Config { key, message } => anyhow!("{}: {message}", env_key(key)),
         other => anyhow!("{}: {other}", env_key("database.url")),

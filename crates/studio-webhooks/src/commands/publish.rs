@@ -203,7 +203,7 @@ async fn post(
 ///
 /// # Errors
 /// When TLS cannot be set up.
-pub(super) fn own_client() -> anyhow::Result<reqwest::Client> {
+pub(crate) fn own_client() -> anyhow::Result<reqwest::Client> {
     #[expect(clippy::disallowed_methods, reason = "it calls our own API, not users' endpoints")]
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
     Ok(client)

@@ -48,7 +48,7 @@ impl Token {
 }
 
 /// A token of `user` that is good for `length` from now.
-pub(super) fn issue(
+pub(crate) fn issue(
     settings: &Settings,
     user: &UserId,
     roles: &[&str],

@@ -54,9 +54,23 @@ fn a_wrong_setting_stops_the_start_with_one_line_that_names_its_key() {
 
 #[test]
 fn every_command_explains_itself() {
-    for command in
-        ["api", "dispatcher", "gateway", "all", "migrate", "publish", "token", "verify", "demo"]
-    {
+    for command in [
+        "api",
+        "dispatcher",
+        "gateway",
+        "all",
+        "migrate",
+        "publish",
+        "secrets",
+        "token",
+        "verify",
+        "openapi",
+        "demo",
+        "queues",
+        "rejected",
+        "doctor",
+        "erase",
+    ] {
         let output = Command::new(BINARY).args([command, "--help"]).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success() && said.contains("Usage: studio-webhooks"), "{said}");

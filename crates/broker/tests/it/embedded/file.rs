@@ -108,3 +108,22 @@ async fn the_folder_is_made_and_a_relative_path_is_taken() {
     let error = broker::open(&empty).await.err().unwrap().to_string();
     assert!(error.starts_with("broker.url: "), "{error}");
 }
+
+#[tokio::test]
+async fn a_history_of_which_the_beginning_was_removed_says_where_it_begins() {
+    let room = Room::embedded();
+    let broker = room.open().await;
+    for id in ["evt_1", "evt_2"] {
+        let (target, message) = event(id);
+        broker.publish(target, message).await.unwrap();
+    }
+    broker.close().await;
+    let mut other = SqliteConnection::connect(&format!("sqlite://{}", path(&room))).await.unwrap();
+    sqlx::query("DELETE FROM events WHERE id = 1").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    let broker = room.open().await;
+    let begins = broker.history_begins().await.unwrap();
+    let since = time::OffsetDateTime::now_utc() - begins;
+    assert!(since.whole_seconds() < 60, "{begins}");
+    broker.close().await;
+}

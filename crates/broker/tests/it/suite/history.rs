@@ -93,3 +93,18 @@ pub(crate) async fn the_history_skips_what_is_no_event(room: Room) {
     assert_eq!(until_caught_up(&mut reader).await, ["evt_1", "evt_2"]);
     broker.close().await;
 }
+
+pub(crate) async fn a_history_of_which_nothing_was_removed_is_whole_for_as_long_as_it_is_kept(
+    room: Room,
+) {
+    let broker = room.open().await;
+    let kept_since = || OffsetDateTime::now_utc() - room.config.history_age;
+    let before = kept_since();
+    let begins = broker.history_begins().await.unwrap();
+    assert!(before <= begins && begins <= kept_since(), "empty: {begins}");
+    let (target, message) = event("evt_1");
+    broker.publish(target, message).await.unwrap();
+    let begins = broker.history_begins().await.unwrap();
+    assert!(begins <= kept_since(), "with its first entry: {begins}");
+    broker.close().await;
+}

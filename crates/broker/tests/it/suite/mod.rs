@@ -3,5 +3,6 @@
 pub(crate) mod announcements;
 pub(crate) mod delays;
 pub(crate) mod history;
+pub(crate) mod inspection;
 pub(crate) mod messages;
 pub(crate) mod refusals;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -54,9 +55,16 @@ pub(crate) struct Script {
 pub(crate) struct Endpoint {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
+    /// Answered from now on instead of the script's; 0 for none.
+    instead: Arc<AtomicU16>,
 }
 
 impl Endpoint {
+    /// Answers with this status from now on.
+    pub(crate) fn answer_from_now(&self, status: u16) {
+        self.instead.store(status, Ordering::Relaxed);
+    }
+
     /// Answers with these statuses in their order, then the last one for ever.
     pub(crate) async fn answering(statuses: impl Into<Vec<u16>>) -> Self {
         let script = Script { statuses: statuses.into(), delay: Duration::ZERO, location: None };
@@ -72,7 +80,7 @@ impl Endpoint {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
-        let endpoint = Self { address, received };
+        let endpoint = Self { address, received, instead: Arc::default() };
         tokio::spawn(endpoint.clone().serve(listener, script));
         endpoint
     }
@@ -115,7 +123,10 @@ impl Endpoint {
         if !script.delay.is_zero() {
             tokio::time::sleep(script.delay).await;
         }
-        let status = script.statuses[turn.min(script.statuses.len() - 1)];
+        let status = match self.instead.load(Ordering::Relaxed) {
+            0 => script.statuses[turn.min(script.statuses.len() - 1)],
+            status => status,
+        };
         let mut answer = Response::builder().status(status);
         if let Some(location) = &script.location {
             answer = answer.header("location", location);

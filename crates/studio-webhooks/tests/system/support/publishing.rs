@@ -1,6 +1,7 @@
 //! Publishing as strangers do: over AMQP, or through the API.
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
 
 use crate::support::events::Published;
@@ -62,5 +63,23 @@ pub(crate) async fn publish_raw(url: &str, messages: &[(String, Vec<u8>)], conte
     for confirm in confirms {
         assert_eq!(confirm.await.unwrap(), Confirmation::Ack(None));
     }
+    connection.close(200, "OK".into()).await.unwrap();
+}
+
+/// Puts a body into `studio.rejected`, as the dispatcher does.
+pub(crate) async fn publish_rejected(url: &str, body: &str, reason: &str) {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let mut headers = FieldTable::default();
+    headers.insert("studio-reason".into(), AMQPValue::LongString(reason.into()));
+    let properties = BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_delivery_mode(2)
+        .with_headers(headers);
+    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+    let queue = "studio.rejected".into();
+    let sent = channel.basic_publish("".into(), queue, options, body.as_bytes(), properties).await;
+    assert_eq!(sent.unwrap().await.unwrap(), Confirmation::Ack(None));
     connection.close(200, "OK".into()).await.unwrap();
 }

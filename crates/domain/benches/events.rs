@@ -1,0 +1,74 @@
+//! What an event costs before its first request: reading it, finding who wants it, signing it.
+#![allow(missing_docs, reason = "criterion makes the entry")]
+#![allow(clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use domain::{Event, EventSet, Origin, ProjectId, Secret, Signer, Subscription};
+
+/// An event whose `data` fills about `bytes`.
+fn text(bytes: usize) -> String {
+    let filling = "x".repeat(bytes.saturating_sub(60));
+    format!(
+        r#"{{"id":"evt_0192f0c4a5b67c8d","event":"scrape.completed","timestamp":"2026-02-02T12:00:00Z","user_id":"usr_1","data":{{"project_id":"proj_7","results_count":150,"note":"{filling}"}}}}"#
+    )
+}
+
+fn event(bytes: usize) -> Event {
+    Event::from_json(text(bytes).as_bytes(), &Origin::default()).unwrap()
+}
+
+/// Does the cost of reading grow with the body alone?
+fn parsing(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("parse an event");
+    for bytes in [350, 4_096, 65_536] {
+        let text = text(bytes);
+        group.throughput(Throughput::Bytes(text.len() as u64));
+        group.bench_function(format!("{bytes} bytes"), |bencher| {
+            bencher.iter(|| Event::from_json(black_box(text.as_bytes()), &Origin::default()));
+        });
+    }
+    group.finish();
+}
+
+/// What does a user with many webhooks cost?
+fn matching(criterion: &mut Criterion) {
+    let event = event(350);
+    let mut group = criterion.benchmark_group("match an event");
+    for count in [1, 100] {
+        let subscriptions: Vec<Subscription> = (0..count)
+            .map(|number| {
+                let project: ProjectId = format!("proj_{}", number % 10).parse().unwrap();
+                Subscription::new(EventSet::parse(["scrape.*"]).unwrap(), vec![project])
+            })
+            .collect();
+        group.throughput(Throughput::Elements(count));
+        group.bench_function(format!("{count} webhooks of its user"), |bencher| {
+            bencher.iter(|| {
+                subscriptions.iter().filter(|known| known.wants(black_box(&event))).count()
+            });
+        });
+    }
+    group.finish();
+}
+
+/// What do the two signatures cost?
+fn signing(criterion: &mut Criterion) {
+    let signer = Signer::new(&Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"));
+    let mut group = criterion.benchmark_group("sign a body");
+    for bytes in [350, 4_096, 65_536] {
+        let body = event(bytes).payload;
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(format!("{bytes} bytes, X-Sentimatrix-Signature"), |bencher| {
+            bencher.iter(|| signer.sign(black_box(&body)));
+        });
+        group.bench_function(format!("{bytes} bytes, webhook-signature"), |bencher| {
+            bencher.iter(|| signer.sign_standard("evt_1", 1_770_033_600, black_box(&body)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, parsing, matching, signing);
+criterion_main!(benches);

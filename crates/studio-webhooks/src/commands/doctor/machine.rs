@@ -1,0 +1,93 @@
+//! The machine: room on disk, and files that may be open.
+
+use std::path::{Path, PathBuf};
+
+use super::Finding;
+use crate::config::Settings;
+
+/// Room on disk below which it is said, and below which it fails, in MiB.
+const LITTLE: u64 = 1_024;
+const TOO_LITTLE: u64 = 128;
+
+/// Open files beyond connections: databases, logs, listeners.
+const OTHER_FILES: usize = 256;
+
+pub(super) fn check(s: &Settings) -> Vec<Finding> {
+    let mut found: Vec<Finding> = folders(s).iter().map(|folder| room(folder)).collect();
+    found.extend(files(s));
+    found
+}
+
+/// Where files of ours lie, each once.
+fn folders(s: &Settings) -> Vec<PathBuf> {
+    let paths =
+        [s.database.url.strip_prefix("sqlite://"), s.broker.url.strip_prefix("embedded://")];
+    let mut folders: Vec<PathBuf> = paths.into_iter().flatten().map(existing_folder).collect();
+    folders.dedup();
+    folders
+}
+
+fn existing_folder(path: &str) -> PathBuf {
+    let folders = Path::new(path).ancestors().skip(1);
+    let existing =
+        folders.map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+    existing.into_iter().find(|folder| folder.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+fn room(folder: &Path) -> Finding {
+    let shown = folder.display();
+    let free = match rustix::fs::statvfs(folder) {
+        Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize) / (1_024 * 1_024),
+        Err(error) => {
+            return Finding::warn("disk", format!("{shown} cannot be looked at: {error}"));
+        }
+    };
+    let text = format!("{free} MiB free for {shown}");
+    if free < TOO_LITTLE {
+        Finding::fail("disk", format!("{text}: make room, or nothing more is taken"))
+    } else if free < LITTLE {
+        Finding::warn("disk", format!("{text}: make room"))
+    } else {
+        Finding::ok("disk", text)
+    }
+}
+
+fn files(s: &Settings) -> Option<Finding> {
+    let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
+    let limit = open_files(&limits)?;
+    let dispatcher = s.dispatcher.concurrency + s.dispatcher.retry_concurrency + OTHER_FILES;
+    let gateway = s.gateway.connections + OTHER_FILES;
+    let text = format!("{limit} may be open at once");
+    Some(if limit < dispatcher {
+        Finding::fail(
+            "files",
+            format!("{text}; the dispatcher needs {dispatcher}: raise ulimit -n"),
+        )
+    } else if limit < gateway {
+        Finding::warn(
+            "files",
+            format!("{text}; a gateway with gateway.connections needs {gateway}: raise ulimit -n"),
+        )
+    } else {
+        Finding::ok("files", text)
+    })
+}
+
+/// The soft limit; none where there is no limit.
+fn open_files(limits: &str) -> Option<usize> {
+    let line = limits.lines().find(|line| line.starts_with("Max open files"))?;
+    line.split_whitespace().nth(3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_is_read_as_the_kernel_writes_it() {
+        let limits = "Limit   Soft Limit   Hard Limit   Units\n\
+                      Max open files            1024                 524288               files\n";
+        assert_eq!(open_files(limits), Some(1_024));
+        assert_eq!(existing_folder("no/such/folder/file.db"), Path::new("."));
+    }
+}

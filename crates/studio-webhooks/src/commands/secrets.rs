@@ -1,0 +1,69 @@
+//! `studio-webhooks secrets`
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use store::{Rekeyed, Store};
+
+use crate::commands::parts;
+use crate::config::{Settings, env_key};
+
+/// See and change the keys that secrets are encrypted with.
+///
+/// To change the key: put a new one before the old one in secrets.keys (STUDIO__SECRETS__KEYS),
+/// restart every service, run `studio-webhooks secrets rekey`, and remove the old one once
+/// `studio-webhooks secrets list` shows that it encrypts nothing.
+#[derive(Args)]
+pub(crate) struct Secrets {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show how many values each key encrypts.
+    List,
+    /// Encrypt everything with the first key. Services may go on running.
+    Rekey,
+}
+
+impl Secrets {
+    pub(crate) fn run(self, settings: Settings) -> anyhow::Result<ExitCode> {
+        let s = &settings;
+        let mut complete = true;
+        let ran = parts::serve("secrets", s, |_| async {
+            let store = parts::store(s).await?;
+            complete = match self.command {
+                Command::List => list(&store).await.map(|()| true),
+                Command::Rekey => rekey(&store).await,
+            }
+            .map_err(parts::explain)?;
+            store.close().await;
+            Ok(())
+        })?;
+        Ok(if complete { ran } else { ExitCode::from(1) })
+    }
+}
+
+async fn list(store: &Store) -> Result<(), store::StoreError> {
+    let found = store.sealed_by_key().await?;
+    let width = found.keys().map(String::len).max().unwrap_or(0).max("key".len());
+    println!("{:width$}  {:>14}  {:>14}", "key", "webhook values", "stored answers");
+    for (id, sealed) in found {
+        println!("{id:width$}  {:>14}  {:>14}", sealed.webhook_values, sealed.answers);
+    }
+    Ok(())
+}
+
+async fn rekey(store: &Store) -> Result<bool, store::StoreError> {
+    let Rekeyed { webhooks, answers, unopened } = store.rekey().await?;
+    println!("Encrypted anew: {webhooks} webhooks, {answers} stored answers.");
+    let Some((count, reason)) = unopened else {
+        return Ok(true);
+    };
+    eprintln!(
+        "{}: {count} rows cannot be opened and stay as they are: {reason}",
+        env_key("secrets.keys")
+    );
+    Ok(false)
+}
