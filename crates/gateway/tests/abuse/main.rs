@@ -10,7 +10,7 @@ mod raw;
 mod studio;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use gateway::GatewayConfig;
@@ -23,6 +23,9 @@ use crate::studio::{PATIENCE, Studio, sized_event, token};
 
 /// Held by the test that measures.
 static MEASURING: Mutex<()> = Mutex::const_new(());
+
+/// Events published to somebody calm: each has an id of its own, or it would be a copy.
+static PUBLISHED: AtomicUsize = AtomicUsize::new(0);
 
 /// How much later than usual anybody else may be told, in a debug build.
 const NOTICEABLE: Duration = Duration::from_millis(300);
@@ -37,7 +40,7 @@ async fn worst_during<T>(studio: &Arc<Studio>, abuse: impl Future<Output = T>) -
         let (mut worst, mut number) = (Duration::ZERO, 0);
         // At least some, however short it is.
         while !over.load(Ordering::Acquire) || number < 20 {
-            let id = format!("calm_{number}");
+            let id = format!("calm_{}", PUBLISHED.fetch_add(1, Ordering::Relaxed));
             let began = Instant::now();
             publisher.publish(&id, "calm", "p1").await;
             assert_eq!(calm.event_id().await, id);

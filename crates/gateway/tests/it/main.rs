@@ -6,6 +6,7 @@ mod conversation;
 mod draining;
 mod frames;
 mod limits;
+#[allow(dead_code, reason = "the tests of abuse use the rest")]
 mod raw;
 mod resume;
 mod sse;
