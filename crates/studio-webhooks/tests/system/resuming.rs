@@ -64,7 +64,8 @@ async fn clients_of_a_gateway_that_is_killed_see_exactly_their_events(backend: B
     let plan = Plan { users: 10, projects: 10, clients: 10, events: 2_000, kills: 2 };
     let installation = Killable { studio, backend, amqp, http };
     let outcome = chaos::run(plan, Arc::new(installation)).await.unwrap();
-    assert!(outcome.seen > 10 * 2_000 / 10 && outcome.resumed > 150, "{outcome:?}");
+    // Each of the hundred came back at least once, some between the two kills and after them.
+    assert!(outcome.seen > 2_000 && outcome.resumed >= 100, "{outcome:?}");
     assert!(outcome.replayed > 100, "{outcome:?}");
 }
 
