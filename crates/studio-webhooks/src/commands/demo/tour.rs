@@ -174,6 +174,7 @@ impl Tour {
         step("Serving until Ctrl-C");
         println!("API         http://{address}/v1/webhooks");
         println!("WebSocket   ws://{address}/v1/ws");
+        println!("API docs    http://{address}/docs");
         println!("Metrics     http://{address}/metrics");
         println!("Token of usr_demo, good for 12 hours:\n{}", self.user_token);
         println!("\nTry next:");
