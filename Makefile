@@ -41,6 +41,7 @@ lint: ## Formatting, clippy with warnings denied, and the rules for files
 bench: bench-tools ## Measure deliveries and latency beside the bare limit; prints the table of docs/benchmarks.md
 	cargo build --release --bins
 	target/release/bench run --runs 3
+	target/release/bench spread
 	target/release/bench api
 	ulimit -n $$(ulimit -Hn); target/release/bench gateway
 

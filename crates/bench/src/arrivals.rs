@@ -28,10 +28,20 @@ struct Noted {
     latencies: Vec<u64>,
 }
 
+impl Noted {
+    fn add(&mut self, at: Instant, latency: u64) {
+        self.first.get_or_insert(at);
+        self.last = Some(at);
+        self.latencies.push(latency);
+    }
+}
+
 /// A receiver on a free port of 127.0.0.1; it lives as long as its process.
 #[derive(Clone, Debug)]
 pub struct Arrivals {
     address: SocketAddr,
+    /// How long an answer takes.
+    delay: Duration,
     noted: Arc<Mutex<Noted>>,
 }
 
@@ -66,8 +76,16 @@ impl Arrivals {
     /// # Errors
     /// When no port is free.
     pub async fn start() -> std::io::Result<Self> {
+        Self::start_slow(Duration::ZERO).await
+    }
+
+    /// Starts a receiver that takes so long for each answer.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub async fn start_slow(delay: Duration) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let arrivals = Self { address: listener.local_addr()?, noted: Arc::default() };
+        let arrivals = Self { address: listener.local_addr()?, delay, noted: Arc::default() };
         tokio::spawn(arrivals.clone().serve(listener));
         Ok(arrivals)
     }
@@ -90,10 +108,10 @@ impl Arrivals {
         let (at, now) = (Instant::now(), unix_micros());
         let body = request.into_body().collect().await.map(|body| body.to_bytes());
         let published = body.ok().and_then(|body| published_at(&body));
-        let mut noted = self.noted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        noted.first.get_or_insert(at);
-        noted.last = Some(at);
-        noted.latencies.push(published.map_or(u64::MAX, |published| now.saturating_sub(published)));
+        self.lock().add(at, published.map_or(u64::MAX, |published| now.saturating_sub(published)));
+        if !self.delay.is_zero() {
+            tokio::time::sleep(self.delay).await;
+        }
         Ok(Response::new(Full::default()))
     }
 

@@ -55,14 +55,20 @@ pub async fn declare(url: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Consumes, signs, POSTs to `target`, acknowledges, for ever.
+/// Consumes, signs and POSTs to `target` as many `copies` of each message, each signed by itself,
+/// acknowledges, for ever.
 ///
 /// # Errors
 /// When the connection breaks.
-pub async fn consume_sign_post_acknowledge(url: &str, target: &str) -> anyhow::Result<()> {
+pub async fn consume_sign_post_acknowledge(
+    url: &str,
+    target: &str,
+    copies: u16,
+) -> anyhow::Result<()> {
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
-    channel.basic_qos(UNDER_WAY, BasicQosOptions::default()).await?;
+    let prefetch = (UNDER_WAY / copies.max(1)).max(4);
+    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
     let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
     let mut messages =
         channel.basic_consume(QUEUE.into(), "limit".into(), options, arguments).await?;
@@ -73,7 +79,9 @@ pub async fn consume_sign_post_acknowledge(url: &str, target: &str) -> anyhow::R
         let message = message?;
         let (client, target, done) = (client.clone(), target.clone(), done.clone());
         tokio::spawn(async move {
-            if post(&client, target, message.data.into()).await.is_ok() {
+            let body = Bytes::from(message.data);
+            let all = (0..copies).map(|_| post(&client, target.clone(), body.clone()));
+            if futures::future::try_join_all(all).await.is_ok() {
                 done.send(message.delivery_tag).ok();
             }
         });

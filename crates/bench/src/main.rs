@@ -5,6 +5,7 @@ mod endure;
 mod gateway_commands;
 mod measure;
 mod measure_api;
+mod measure_spread;
 mod retention;
 mod soak;
 
@@ -41,6 +42,21 @@ enum Command {
         /// What is measured; everything when left out. The ratios need the limit too.
         #[arg(long, value_enum, value_delimiter = ',')]
         only: Vec<measure::Part>,
+    },
+    /// Measure many webhooks for one event, one among many of others, and several dispatchers.
+    Spread {
+        /// How often everything is measured; the median counts.
+        #[arg(long, default_value_t = 1)]
+        runs: usize,
+        /// Deliveries of each measurement.
+        #[arg(long, default_value_t = 30_000)]
+        deliveries: usize,
+        /// The product's binary, beside this one by default.
+        #[arg(long)]
+        binary: Option<PathBuf>,
+        /// A setting of the product to measure with.
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
     },
     /// Kill and freeze everything at random under load; fails when a promise is broken.
     Chaos(endure::Chaos),
@@ -138,6 +154,9 @@ enum Command {
         /// Where to POST.
         #[arg(long)]
         target: String,
+        /// Requests for each message.
+        #[arg(long, default_value_t = 1)]
+        copies: u16,
     },
     /// The limit without a broker: sign and POST from memory.
     LimitMemory {
@@ -160,6 +179,10 @@ async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run { runs, events, binary, settings, only } => {
             measure::run(runs, events, binary.map_or_else(beside, Ok)?, settings, &only).await
+        }
+        Command::Spread { runs, deliveries, binary, settings } => {
+            let binary = binary.map_or_else(beside, Ok)?;
+            measure_spread::run(runs, deliveries, binary, settings).await
         }
         Command::Soak { minutes, rate, embedded, binary } => {
             soak::run(minutes, rate, embedded, binary.map_or_else(beside, Ok)?).await
@@ -185,8 +208,8 @@ async fn main() -> anyhow::Result<()> {
                 bench::gateway::chaos::Plan { users, projects: 10, clients: 10, events, kills };
             gateway_commands::chaos(&binary.map_or_else(beside, Ok)?, plan).await
         }
-        Command::LimitLoop { amqp, target } => {
-            bench::limit::consume_sign_post_acknowledge(&amqp, &target).await
+        Command::LimitLoop { amqp, target, copies } => {
+            bench::limit::consume_sign_post_acknowledge(&amqp, &target, copies).await
         }
         Command::LimitMemory { target, count } => {
             bench::limit::sign_and_post_from_memory(&target, count).await
