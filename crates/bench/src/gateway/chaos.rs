@@ -243,7 +243,7 @@ impl Client {
         let path = format!("/v1/ws?token={}", installation.token(&self.user));
         let mut progress = Progress::default();
         while progress.seen < self.expected.len() {
-            let opened = Socket::connect(installation.gateway(), &path, "", self.number).await;
+            let opened = Socket::connect(installation.gateway(), &path, "").await;
             if let Ok(mut socket) = opened {
                 self.follow(&mut socket, &mut progress).await?;
             }

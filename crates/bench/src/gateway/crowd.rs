@@ -180,7 +180,7 @@ impl Crowd {
 }
 
 async fn open(door: Arc<impl Door>, number: usize) -> anyhow::Result<(usize, Socket)> {
-    let mut socket = Socket::connect(door.address(), &door.path(number), "", number)
+    let mut socket = Socket::connect(door.address(), &door.path(number), "")
         .await
         .with_context(|| format!("connection {number}"))?;
     let Some((line, answer)) = door.first(number) else { return Ok((number, socket)) };

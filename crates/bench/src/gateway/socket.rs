@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
@@ -12,6 +13,9 @@ const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// Connections from one source address, at most: each needs a port of its own.
 const PER_SOURCE: usize = 8_000;
+
+/// Connections opened by this process.
+static OPENED: AtomicUsize = AtomicUsize::new(0);
 
 const TEXT: u8 = 0x81;
 const CLOSE: u8 = 0x88;
@@ -41,29 +45,21 @@ fn refused(what: String) -> io::Error {
 
 impl Socket {
     /// Connects and upgrades: `path` with its query, and more header lines, each with its end.
-    /// `number` spreads many connections over source addresses.
+    /// Many connections are spread over source addresses.
     ///
     /// # Errors
     /// When the connection or the upgrade is refused, with the answer's first line.
-    pub async fn connect(
-        server: SocketAddr,
-        path: &str,
-        headers: &str,
-        number: usize,
-    ) -> io::Result<Self> {
-        let opening = Self::open(server, path, headers, number);
+    pub async fn connect(server: SocketAddr, path: &str, headers: &str) -> io::Result<Self> {
+        let opening = Self::open(server, path, headers);
         let late = || io::Error::new(io::ErrorKind::TimedOut, "no upgrade within 30 s");
         tokio::time::timeout(HANDSHAKE, opening).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn open(
-        server: SocketAddr,
-        path: &str,
-        headers: &str,
-        number: usize,
-    ) -> io::Result<Self> {
+    async fn open(server: SocketAddr, path: &str, headers: &str) -> io::Result<Self> {
         let socket = TcpSocket::new_v4()?;
-        let last = u8::try_from(2 + number / PER_SOURCE % 200).unwrap_or(2);
+        // Ports of connections that have just ended are not free yet: on to the next address.
+        let opened = OPENED.fetch_add(1, Ordering::Relaxed);
+        let last = u8::try_from(2 + opened / PER_SOURCE % 200).unwrap_or(2);
         socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into())?;
         let mut stream = socket.connect(server).await?;
         stream.set_nodelay(true)?;

@@ -129,6 +129,14 @@ impl Server {
         self.single(&crowd, 5).await?;
         tokio::time::sleep(Duration::from_secs(1)).await;
         let before = self.resident();
+        // First, while nothing else has left memory behind that is used again.
+        let mut idle = Crowd::default();
+        idle.grow(&self.audience(false), size.many).await?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let each = (self.resident() - before) / size.many as f64;
+        report.add(&format!("{name}: KiB resident per idle connection"), each);
+        idle.leave().await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
 
         crowd.grow(&fan, size.few).await?;
         self.fan_out(&crowd, size.burst, report).await?;
@@ -145,8 +153,6 @@ impl Server {
         let mut crowd = Crowd::default();
         crowd.grow(&self.audience(false), size.many).await?;
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let idle = (self.resident() - before) / size.many as f64;
-        report.add(&format!("{name}: KiB resident per idle connection"), idle);
         self.each_their_own(&crowd, size.seconds, report).await?;
         if !matches!(self.publisher, Publisher::Nchan(_)) {
             self.replay(&crowd, before, report).await?;
