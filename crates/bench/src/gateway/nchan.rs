@@ -91,7 +91,8 @@ fn configuration(folder: &Path, address: SocketAddr, workers: usize) -> String {
          \x20   location = /ready {{ return 204; }}\n\
          \x20   location ~ /pub/(\\w+)$ {{ nchan_publisher; nchan_channel_id $1;\n\
          \x20     nchan_message_buffer_length 2000; nchan_message_timeout 60s; }}\n\
-         \x20   location ~ /sub/(\\w+)$ {{ nchan_subscriber websocket; nchan_channel_id $1; }}\n\
+         \x20   location ~ /sub/(\\w+)$ {{ nchan_subscriber websocket; nchan_channel_id $1;\n\
+         \x20     nchan_subscriber_first_message newest; }}\n\
          \x20 }}\n}}\n",
         path("nginx.pid").display()
     )
