@@ -1,14 +1,11 @@
 //! `GET /v1/webhooks/{webhook_id}/logs`, one log of it, and its redelivery
 
-use std::time::Duration;
-
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Path};
 use broker::{Outgoing, Queue, Target};
-use domain::{Cause, DeliveryId, DeliveryStatus, DeliveryTask, Event};
+use domain::{Cause, DeliveryId, DeliveryTask, Event};
 use serde::Serialize;
 use store::Outcome;
-use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use crate::Api;
@@ -22,9 +19,6 @@ use crate::seed::Seed;
 use crate::sent::RequestView;
 use crate::view::{LogDetailView, LogView};
 use crate::webhooks::webhook_id;
-
-/// When the sweep takes a redelivery for lost.
-const LOST_AFTER: Duration = Duration::from_secs(600);
 
 /// List logs
 ///
@@ -112,33 +106,16 @@ pub(crate) async fn redeliver(
     let id = DeliveryId::derive(&event.user, &event.id, webhook, &seed.nonce());
     let task =
         DeliveryTask { id, webhook, event, attempt: 1, not_before: None, cause: Cause::Redelivery };
-    let message = Outgoing {
-        message_id: Some(task.event.id.to_string()),
-        ..Outgoing::json(task.event.to_message())
-    };
     api.broker
-        .publish(Target::Queue(Queue::Deliver), message.with_headers(task.headers()))
+        .publish(Target::Queue(Queue::Deliver), Outgoing::task(&task))
         .await
         .map_err(crate::events::not_confirmed)?;
     // Afterwards: had it been recorded and not published, the user would try again after the
     // error, and the sweep would send it a second time. An attempt that was faster stands.
-    if let Err(error) = api.store.record(&[planned(&task)]).await {
+    if let Err(error) = api.store.record(&[Outcome::planned(&task)]).await {
         tracing::warn!(delivery.id = %id, "a redelivery shows in the log once tried: {error}");
     }
     Ok(Success::accepted(Redelivery { id: id.to_string(), status: "pending" }))
-}
-
-fn planned(task: &DeliveryTask) -> Outcome {
-    Outcome {
-        delivery: task.id,
-        webhook: task.webhook,
-        event: task.event.clone(),
-        cause: task.cause,
-        attempt: 0,
-        report: None,
-        status: DeliveryStatus::Pending,
-        next_attempt_at: Some(OffsetDateTime::now_utc() + LOST_AFTER),
-    }
 }
 
 fn ids(path: &(String, String)) -> Result<(domain::WebhookId, DeliveryId), ApiError> {

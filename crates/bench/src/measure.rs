@@ -1,14 +1,13 @@
 //! What is measured, in which order.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bench::arrivals::{Arrivals, Seen};
 use bench::load::{AmqpPublisher, HttpPublisher};
 use bench::product::{Product, Running, token};
 use bench::report::Report;
-use bench::servers::{Postgres, PostgresOptions, RabbitMq, target_folder};
+use bench::servers::{self, Postgres, RabbitMq, target_folder};
 use bench::usage::{cpu_seconds, family, peak_mib};
 use bench::{limit, usage};
 
@@ -47,11 +46,7 @@ pub(crate) async fn run(
     only: &[Part],
 ) -> anyhow::Result<()> {
     anyhow::ensure!(binary.exists(), "{} is missing: cargo build --release", binary.display());
-    let (broker, database) = tokio::task::spawn_blocking(|| {
-        let options = PostgresOptions { fsync: true, ..PostgresOptions::default() };
-        Ok::<_, anyhow::Error>((RabbitMq::start("bench")?, Postgres::start("bench", options)?))
-    })
-    .await??;
+    let (broker, database) = servers::start_both("bench").await?;
     let arrivals = Arrivals::start().await?;
     let machine = Machine { broker, database, arrivals, binary, settings, events };
     let mut report = Report::default();
@@ -108,8 +103,9 @@ impl Machine {
     async fn measure_limit(&self, number: usize, report: &mut Report) -> anyhow::Result<()> {
         let url = self.vhost(format!("limit{number}")).await?;
         limit::declare(&url).await?;
+        let target = self.arrivals.url();
         let start =
-            || self.child(&["limit-loop", "--amqp", &url, "--target", &self.arrivals.url()]);
+            || Running::of_this_program(&["limit-loop", "--amqp", &url, "--target", &target]);
         let publisher = AmqpPublisher::connect(&url).await?;
         let looping = start()?;
         self.low_rate("limit", &publisher, report).await?;
@@ -121,7 +117,7 @@ impl Machine {
         drop(looping);
         let count = (self.events * 4).to_string();
         let from_memory =
-            self.child(&["limit-memory", "--target", &self.arrivals.url(), "--count", &count])?;
+            Running::of_this_program(&["limit-memory", "--target", &target, "--count", &count])?;
         let seen = self.arrivals.take(self.events * 4, PATIENCE).await?;
         drop(from_memory);
         report.add("limit from memory, deliveries/s", rate(&seen));
@@ -277,13 +273,6 @@ impl Machine {
             ("PostgreSQL", usage::cpu_seconds(&self.database.pids())),
         ]
     }
-
-    /// This binary again, as a process of its own.
-    fn child(&self, arguments: &[&str]) -> anyhow::Result<Looping> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
-        Ok(Looping(command.spawn()?))
-    }
 }
 
 fn publisher(product: &Product) -> HttpPublisher {
@@ -291,16 +280,6 @@ fn publisher(product: &Product) -> HttpPublisher {
         client: product.client.clone(),
         base: product.api.clone(),
         token: token("service"),
-    }
-}
-
-struct Looping(Child);
-
-impl Drop for Looping {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        self.0.kill().ok();
-        self.0.wait().ok();
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bench::load::USER;
-use bench::product::{Product, token};
+use bench::product::{Product, Running, token};
 use bench::report::Report;
 use bench::requests::{Connection, get, saturate, trickle};
 use bench::servers::{Postgres, PostgresOptions, free_ports, target_folder};
@@ -72,7 +71,8 @@ async fn beside_bare(
     let bare: SocketAddr = ([127, 0, 0, 1], port).into();
     let file = folder.join("body.json");
     std::fs::write(&file, &body)?;
-    let _bare = Bare::start(bare, &file)?;
+    let (bind, file) = (bare.to_string(), file.display().to_string());
+    let _bare = Running::of_this_program(&["bare-handler", "--bind", &bind, "--body", &file])?;
     wait_for(bare).await?;
     for (address, name) in [(bare, "bare handler"), (api, "list of one webhook")] {
         // Once to warm up.
@@ -219,23 +219,4 @@ fn fill(server: &Postgres, rows: u32) -> anyhow::Result<()> {
         .into())?;
     sql("VACUUM ANALYZE".into())?;
     Ok(())
-}
-
-/// The bare handler, as a process of its own.
-struct Bare(Child);
-
-impl Bare {
-    fn start(address: SocketAddr, body: &Path) -> anyhow::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["bare-handler", "--bind", &address.to_string(), "--body"]).arg(body);
-        Ok(Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?))
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
 }

@@ -1,7 +1,6 @@
 //! Many webhooks for one event, one webhook among many of others, and several dispatchers.
 
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bench::arrivals::Arrivals;
@@ -9,7 +8,7 @@ use bench::limit;
 use bench::load::AmqpPublisher;
 use bench::product::{Product, Running};
 use bench::report::Report;
-use bench::servers::{Postgres, PostgresOptions, RabbitMq, target_folder};
+use bench::servers::{self, Postgres, RabbitMq, target_folder};
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -36,11 +35,7 @@ pub(crate) async fn run(
     settings: Vec<String>,
 ) -> anyhow::Result<()> {
     anyhow::ensure!(binary.exists(), "{} is missing: cargo build --release", binary.display());
-    let (broker, database) = tokio::task::spawn_blocking(|| {
-        let options = PostgresOptions { fsync: true, ..PostgresOptions::default() };
-        Ok::<_, anyhow::Error>((RabbitMq::start("bench")?, Postgres::start("bench", options)?))
-    })
-    .await??;
+    let (broker, database) = servers::start_both("bench").await?;
     let machine = Machine { broker, database, binary, settings, deliveries };
     let mut report = Report::default();
     for number in 1..=runs.max(1) {
@@ -66,13 +61,11 @@ impl Machine {
         let url = self.broker.vhost(&format!("limit{run}_{copies}"))?;
         limit::declare(&url).await?;
         let arrivals = Arrivals::start().await?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["limit-loop", "--amqp", &url, "--target", &arrivals.url()]);
-        command.args(["--copies", &copies.to_string()]);
-        let looping = Looping(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?);
+        let (target, number) = (arrivals.url(), copies.to_string());
+        let arguments = ["limit-loop", "--amqp", &url, "--target", &target, "--copies", &number];
+        let _looping = Running::of_this_program(&arguments)?;
         let rate = self.saturate(&url, copies, &arrivals).await?;
         report.add(&format!("limit, {copies} requests for an event, requests/s"), rate);
-        drop(looping);
         Ok(())
     }
 
@@ -168,15 +161,5 @@ impl Machine {
         publisher.flood(events).await?;
         let seen = at.take(events * copies, PATIENCE).await?;
         Ok(seen.count as f64 / (seen.last - began).as_secs_f64())
-    }
-}
-
-struct Looping(Child);
-
-impl Drop for Looping {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        self.0.kill().ok();
-        self.0.wait().ok();
     }
 }

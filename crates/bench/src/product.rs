@@ -29,6 +29,16 @@ pub struct Product {
 pub struct Running(Child);
 
 impl Running {
+    /// This program again, with these arguments, as a process of its own.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn of_this_program(arguments: &[&str]) -> std::io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        command.spawn().map(Self)
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {

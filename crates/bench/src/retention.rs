@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bench::arrivals::{Arrivals, Seen};
 use bench::load::AmqpPublisher;
 use bench::product::Product;
-use bench::servers::{Postgres, PostgresOptions, RabbitMq, target_folder};
+use bench::servers::{self, Postgres, target_folder};
 
 const RATE: u32 = 200;
 
@@ -21,11 +21,7 @@ const WEBHOOKS: u64 = 1_000;
 
 pub(crate) async fn run(rows: u64, binary: PathBuf) -> anyhow::Result<()> {
     anyhow::ensure!(binary.exists(), "{} is missing: cargo build --release", binary.display());
-    let (broker, database) = tokio::task::spawn_blocking(|| {
-        let options = PostgresOptions { fsync: true, ..PostgresOptions::default() };
-        Ok::<_, anyhow::Error>((RabbitMq::start("old")?, Postgres::start("old", options)?))
-    })
-    .await??;
+    let (broker, database) = servers::start_both("old").await?;
     let (url, folder) = (broker.vhost("old")?, target_folder().join("bench/retention"));
     let at = database.fresh_database()?;
     let name = at.rsplit('/').next().unwrap_or_default().to_owned();

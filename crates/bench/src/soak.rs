@@ -7,7 +7,7 @@ use std::time::Duration;
 use bench::arrivals::Arrivals;
 use bench::load::{AmqpPublisher, HttpPublisher};
 use bench::product::{Product, Running, token};
-use bench::servers::{Postgres, PostgresOptions, RabbitMq, target_folder};
+use bench::servers::{self, Postgres, RabbitMq, target_folder};
 use bench::usage::{family, resident_mib};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -99,11 +99,7 @@ impl Subject {
 }
 
 async fn services(binary: PathBuf, arrivals: &Arrivals) -> anyhow::Result<Subject> {
-    let (broker, database) = tokio::task::spawn_blocking(|| {
-        let options = PostgresOptions { fsync: true, ..PostgresOptions::default() };
-        Ok::<_, anyhow::Error>((RabbitMq::start("soak")?, Postgres::start("soak", options)?))
-    })
-    .await??;
+    let (broker, database) = servers::start_both("soak").await?;
     let (url, folder) = (broker.vhost("soak")?, target_folder().join("bench/soak"));
     let product = Product::new(binary, folder, &database.fresh_database()?, &url)?;
     product.run("migrate")?;

@@ -1,7 +1,7 @@
 //! What travels: messages out, messages in, and how those are settled.
 
 use bytes::Bytes;
-use domain::{Event, MAX_EVENT_BYTES, Origin, Rejection, UserId, WebhookId};
+use domain::{DeliveryTask, Event, MAX_EVENT_BYTES, Origin, Rejection, UserId, WebhookId};
 use serde::{Deserialize, Serialize};
 
 use crate::PublishError;
@@ -71,10 +71,18 @@ impl Outgoing {
     /// The message of an event, as `docs/publishers.md` describes it.
     #[must_use]
     pub fn event(event: &Event) -> Self {
-        let message =
-            Self { message_id: Some(event.id.to_string()), ..Self::json(event.to_message()) };
         let trace = event.traceparent.as_ref().map(|text| ("traceparent", text.to_string()));
-        message.with_headers(trace)
+        Self::carrying(event).with_headers(trace)
+    }
+
+    /// The message of a delivery task.
+    #[must_use]
+    pub fn task(task: &DeliveryTask) -> Self {
+        Self::carrying(&task.event).with_headers(task.headers())
+    }
+
+    fn carrying(event: &Event) -> Self {
+        Self { message_id: Some(event.id.to_string()), ..Self::json(event.to_message()) }
     }
 
     /// What every broker refuses, before it is sent: AMQP ends the connection over some of it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Queue, Target};
+use broker::{Outgoing, Queue, Target};
 use domain::{DeliveryStatus, DeliveryTask};
 use store::Outcome;
 use time::OffsetDateTime;
@@ -74,7 +74,7 @@ fn next_message(
     let (wait, due) = verdict.next?;
     let next = DeliveryTask { attempt: task.attempt + 1, not_before: Some(due), ..task.clone() };
     debug_assert!(context.schedule.delays().contains(&wait), "every wait has its queue");
-    Some((Target::Queue(Queue::Retry(wait)), retries::message(&next)))
+    Some((Target::Queue(Queue::Retry(wait)), Outgoing::task(&next)))
 }
 
 /// Sends a delivery back to the broker to wait its turn: no attempt, shown as deferred.
@@ -91,7 +91,7 @@ pub(crate) async fn defer(context: &Context, part: Part, mut task: DeliveryTask,
         next_attempt_at: Some(task.not_before.unwrap_or(now).max(now + wait) + DEFERRED_AT_MOST),
         ..outcome_of(&task)
     };
-    let next = Some((Target::Queue(queue), retries::message(&task)));
+    let next = Some((Target::Queue(queue), Outgoing::task(&task)));
     context.recorder.finish(Finished { outcome: Some(outcome), next, part }).await;
 }
 

@@ -35,15 +35,6 @@ pub(crate) fn verdict(schedule: &Schedule, attempt: u32, report: &AttemptReport)
     }
 }
 
-/// The message of a delivery task.
-pub(crate) fn message(task: &DeliveryTask) -> Outgoing {
-    Outgoing {
-        message_id: Some(task.event.id.to_string()),
-        ..Outgoing::json(task.event.to_message())
-    }
-    .with_headers(task.headers())
-}
-
 /// The message that brings `task` back when it is due: by the delay queue whose wait fits best
 /// without being late, or at once when it is due already. Early arrivals wait once more.
 pub(crate) fn delayed(
@@ -61,7 +52,7 @@ pub(crate) fn delayed(
         None if left.is_zero() => Queue::Deliver,
         None => Queue::Wait,
     };
-    (Target::Queue(queue), message(task))
+    (Target::Queue(queue), Outgoing::task(task))
 }
 
 /// How long a delivery waits whose webhook is busy, and in which queue. While a circuit stays

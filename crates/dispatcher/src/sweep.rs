@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Queue, Target};
+use broker::{Outgoing, Queue, Target};
 use domain::{DeliveryId, DeliveryTask};
 use store::{Overdue, StoreError};
 use telemetry::Gauge;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{Context, retries};
+use crate::Context;
 
 /// How late a delivery must be before it counts as overdue: later than the broker ever is while
 /// it works.
@@ -77,7 +77,7 @@ async fn publish(context: &Context, found: Vec<Overdue>) -> Vec<DeliveryId> {
     let ids: Vec<DeliveryId> = found.iter().map(|overdue| overdue.delivery).collect();
     let messages = found
         .into_iter()
-        .map(|overdue| (Target::Queue(Queue::Deliver), retries::message(&task(overdue))))
+        .map(|overdue| (Target::Queue(Queue::Deliver), Outgoing::task(&task(overdue))))
         .collect();
     let results = context.broker.publish_all(messages).await;
     ids.into_iter().zip(results).filter(|(_, result)| result.is_ok()).map(|(id, _)| id).collect()

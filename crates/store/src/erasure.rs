@@ -2,12 +2,12 @@
 
 use domain::{UserId, WebhookId};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseBackend, DbErr, EntityTrait, QueryFilter, QuerySelect,
-    Statement, Value,
+    ColumnTrait, ConnectionTrait, DatabaseBackend, DbErr, EntityTrait, QueryFilter, Statement,
+    Value,
 };
 use uuid::Uuid;
 
-use crate::entity::{idempotency_key, webhook};
+use crate::entity::idempotency_key;
 use crate::retention::delete;
 use crate::{Store, StoreError};
 
@@ -40,14 +40,7 @@ impl Store {
     /// gone; erase again.
     pub async fn erase_user(&self, user: &UserId) -> Result<Erased, StoreError> {
         let mut erased = Erased::default();
-        let webhooks: Vec<Uuid> = webhook::Entity::find()
-            .select_only()
-            .column(webhook::Column::Id)
-            .filter(webhook::Column::UserId.eq(user.as_str()))
-            .into_tuple()
-            .all(&self.reader)
-            .await?;
-        for id in webhooks.into_iter().map(WebhookId::from_uuid) {
+        for id in self.webhook_ids(user).await? {
             match self.delete_webhook(user, id).await {
                 Ok(()) => erased.webhooks.push(id),
                 Err(StoreError::NotFound) => {}

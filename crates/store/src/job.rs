@@ -19,12 +19,6 @@ pub enum JobKind {
 impl JobKind {
     const ALL: [(Self, &'static str); 2] =
         [(Self::Redelivery, "redelivery"), (Self::Replay, "replay")];
-
-    /// The name in the API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        Self::ALL[self as usize].1
-    }
 }
 
 /// Which deliveries of the range are made again.
@@ -49,12 +43,6 @@ impl JobScope {
         (Self::Success, "success"),
         (Self::All, "all"),
     ];
-
-    /// The name in the API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        Self::ALL[self as usize].1
-    }
 
     /// The scope of this name.
     #[must_use]
@@ -84,16 +72,18 @@ impl JobStatus {
         (Self::Done, "done"),
         (Self::Cancelled, "cancelled"),
     ];
-
-    /// The name in the API.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        Self::ALL[self as usize].1
-    }
 }
 
-macro_rules! from_number {
+macro_rules! named_and_numbered {
     ($($name:ident),*) => {$(
+        impl $name {
+            /// The name in the API.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                Self::ALL[self as usize].1
+            }
+        }
+
         impl TryFrom<i16> for $name {
             type Error = StoreError;
 
@@ -106,7 +96,7 @@ macro_rules! from_number {
         }
     )*};
 }
-from_number!(JobKind, JobScope, JobStatus);
+named_and_numbered!(JobKind, JobScope, JobStatus);
 
 /// A job to make.
 #[derive(Clone, Debug)]

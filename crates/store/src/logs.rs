@@ -127,16 +127,8 @@ impl Store {
         id: &EventId,
         key: Uuid,
     ) -> Result<Condition, StoreError> {
-        let webhooks: Vec<Uuid> = webhook::Entity::find()
-            .select_only()
-            .column(webhook::Column::Id)
-            .filter(webhook::Column::UserId.eq(user.as_str()))
-            .into_tuple()
-            .all(&self.reader)
-            .await?;
-        let derived = webhooks.into_iter().map(|webhook| {
-            DeliveryId::derive(user, id, WebhookId::from_uuid(webhook), "").as_uuid()
-        });
+        let webhooks = self.webhook_ids(user).await?.into_iter();
+        let derived = webhooks.map(|webhook| DeliveryId::derive(user, id, webhook, "").as_uuid());
         let by_hand = delivery::by_hand().and(delivery::Column::EventKey.eq(key));
         Ok(Condition::any().add(delivery::Column::Id.is_in(derived)).add(by_hand))
     }

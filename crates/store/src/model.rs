@@ -1,11 +1,12 @@
 //! What goes into the store and comes out of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use domain::{
-    AttemptReport, Cause, DeliveryId, DeliveryStatus, Event, EventId, EventType, Filter, ProjectId,
-    Secret, UserId, Webhook, WebhookId,
+    AttemptReport, Cause, DeliveryId, DeliveryStatus, DeliveryTask, Event, EventId, EventType,
+    Filter, ProjectId, Secret, UserId, Webhook, WebhookId,
 };
 use time::OffsetDateTime;
 
@@ -239,6 +240,26 @@ pub struct Outcome {
     pub status: DeliveryStatus,
     /// When the next attempt is due, for the sweep.
     pub next_attempt_at: Option<OffsetDateTime>,
+}
+
+/// When the sweep takes a delivery that was planned and not attempted for lost.
+const LOST_AFTER: Duration = Duration::from_secs(600);
+
+impl Outcome {
+    /// A delivery that has been handed to the broker and not been attempted.
+    #[must_use]
+    pub fn planned(task: &DeliveryTask) -> Self {
+        Self {
+            delivery: task.id,
+            webhook: task.webhook,
+            event: task.event.clone(),
+            cause: task.cause,
+            attempt: 0,
+            report: None,
+            status: DeliveryStatus::Pending,
+            next_attempt_at: Some(OffsetDateTime::now_utc() + LOST_AFTER),
+        }
+    }
 }
 
 /// How far a delivery has come: what a message that comes again is compared with.

@@ -9,6 +9,7 @@ use sea_orm::{
     Statement,
 };
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::counting::{Seen, total};
 use crate::entity::{delivery, job, webhook, webhook_day};
@@ -90,6 +91,13 @@ impl Store {
         let seen = Seen { before, rows: items.len(), more };
         let (total, total_capped) = total(&self.reader, list, seen).await?;
         Ok(Page { items, total, total_capped, more })
+    }
+
+    /// The ids of the user's webhooks.
+    pub(crate) async fn webhook_ids(&self, user: &UserId) -> Result<Vec<WebhookId>, StoreError> {
+        let found = webhook::Entity::find().select_only().column(webhook::Column::Id);
+        let ids: Vec<Uuid> = found.filter(owner(user)).into_tuple().all(&self.reader).await?;
+        Ok(ids.into_iter().map(WebhookId::from_uuid).collect())
     }
 
     /// The webhooks that `found` finds, each with its statistics.

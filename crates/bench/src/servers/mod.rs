@@ -18,6 +18,18 @@ pub use postgres::{Postgres, PostgresOptions};
 pub use process::{Signal, send_signal};
 pub use rabbitmq::RabbitMq;
 
+/// Starts a broker, and a database that waits for its disk as in production, named `name`.
+///
+/// # Errors
+/// When one of them does not start.
+pub async fn start_both(name: &'static str) -> anyhow::Result<(RabbitMq, Postgres)> {
+    let starting = tokio::task::spawn_blocking(move || {
+        let options = PostgresOptions { fsync: true, ..PostgresOptions::default() };
+        Ok((RabbitMq::start(name)?, Postgres::start(name, options)?))
+    });
+    starting.await?
+}
+
 /// Why a server is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {

@@ -2,18 +2,13 @@
 
 use std::time::Duration;
 
-use broker::{Queue, Target};
-use domain::{Cause, DeliveryId, DeliveryStatus, DeliveryTask, Event, WebhookId};
+use broker::{Outgoing, Queue, Target};
+use domain::{Cause, DeliveryId, DeliveryTask, Event, WebhookId};
 use store::{Job, Outcome};
-use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::Context;
 use crate::jobs::Trouble;
-use crate::retries;
-
-/// When the sweep takes a delivery of a job for lost.
-const LOST_AFTER: Duration = Duration::from_secs(600);
 
 /// Deliveries of one step, at most: their events are in memory together.
 const LARGEST: u32 = 100;
@@ -58,25 +53,12 @@ pub(super) async fn send(
     if !context.store.job_stands(job).await? {
         return Err(Trouble::Ended);
     }
-    let planned: Vec<Outcome> = tasks.iter().map(planned).collect();
+    let planned: Vec<Outcome> = tasks.iter().map(Outcome::planned).collect();
     context.store.record(&planned).await?;
-    let messages = tasks.iter().map(|t| (Target::Queue(Queue::Deliver), retries::message(t)));
+    let messages = tasks.iter().map(|t| (Target::Queue(Queue::Deliver), Outgoing::task(t)));
     let results = context.broker.publish_all(messages.collect()).await;
     results.into_iter().collect::<Result<(), _>>()?;
     Ok(())
-}
-
-fn planned(task: &DeliveryTask) -> Outcome {
-    Outcome {
-        delivery: task.id,
-        webhook: task.webhook,
-        event: task.event.clone(),
-        cause: task.cause,
-        attempt: 0,
-        report: None,
-        status: DeliveryStatus::Pending,
-        next_attempt_at: Some(OffsetDateTime::now_utc() + LOST_AFTER),
-    }
 }
 
 #[cfg(test)]
