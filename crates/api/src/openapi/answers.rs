@@ -13,7 +13,7 @@ use utoipa::openapi::{Ref, RefOr, Required};
 use crate::envelope::Pagination;
 use crate::error::{ErrorBody, FieldError};
 use crate::openapi::errors::cases;
-use crate::openapi::schema::text;
+use crate::openapi::schema::{ID, text};
 
 /// The id of the examples' requests.
 pub(crate) const REQUEST: &str = "req_0198c6a1b2c37d4e8f90a1b2c3d4e5f6";
@@ -161,12 +161,7 @@ fn request_id() -> Parameter {
 fn act_as() -> Parameter {
     let description = "Whom an `admin` acts for. Others are refused.";
     let mut parameter = text_parameter("user_id", ParameterIn::Query, description);
-    let schema = ObjectBuilder::new()
-        .schema_type(SchemaType::Type(Type::String))
-        .min_length(Some(1))
-        .max_length(Some(128))
-        .pattern(Some(r"^[!#-\[\]-~]+$"));
-    parameter.schema = Some(schema.into());
+    parameter.schema = Some(text(1, 128, ID).into());
     parameter
 }
 
@@ -186,8 +181,9 @@ pub(crate) fn finish(path: &str, method: &str, operation: &mut Operation) {
         add_headers(operation, false);
         return;
     }
-    let publishes = operation.security.is_some();
-    if !publishes {
+    // An operation that names its roles itself is for no user's own calls, and not counted.
+    let special = operation.security.is_some();
+    if !special {
         let roles: &[&str] =
             if method == "get" { &["user", "readonly", "admin"] } else { &["user", "admin"] };
         operation.security =
@@ -201,7 +197,7 @@ pub(crate) fn finish(path: &str, method: &str, operation: &mut Operation) {
     let in_path = parameters.iter().any(|parameter| {
         matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Path)
     });
-    if !publishes {
+    if !special {
         parameters.push(RefOr::Ref(Ref::new("#/components/parameters/ActAs")));
     }
     parameters.push(RefOr::Ref(Ref::new("#/components/parameters/RequestId")));
@@ -222,7 +218,7 @@ pub(crate) fn finish(path: &str, method: &str, operation: &mut Operation) {
     }
     let mut wanted = vec![401, 403, 422, 431, 500, 503];
     wanted.extend((method == "post").then_some(409));
-    wanted.extend((!publishes).then_some(429));
+    wanted.extend((!special).then_some(429));
     wanted.extend(in_path.then_some(404));
     if operation.request_body.is_some() {
         wanted.extend([400, 408, 413, 415]);
@@ -235,7 +231,7 @@ pub(crate) fn finish(path: &str, method: &str, operation: &mut Operation) {
             operation.responses.responses.insert(status.to_string(), reference);
         }
     }
-    add_headers(operation, !publishes);
+    add_headers(operation, !special);
     if method == "post" {
         add_replayed(operation);
     }
