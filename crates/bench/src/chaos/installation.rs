@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Backend, Fault};
 use crate::product::{Product, Running};
-use crate::servers::{Postgres, PostgresOptions, RabbitMq, Signal, target_folder};
+use crate::servers::{Postgres, RabbitMq, Signal, start_both, target_folder};
 
 /// Messages that a dispatcher takes and has not finished, at most: what a kill can double.
 const PREFETCH: [usize; 2] = [200, 100];
@@ -48,7 +48,8 @@ impl Installation {
                 (None, database, format!("embedded://{}", file("queues.db")))
             }
             Backend::Servers => {
-                let servers = spawn_blocking(Servers::start).await??;
+                let (broker, database) = start_both("chaos").await?;
+                let servers = Servers { broker, database };
                 let database = servers.database.fresh_database()?;
                 // Frozen partners are noticed sooner than in production, the rest is the same.
                 let broker = format!("{}?heartbeat=4", servers.broker.url());
@@ -215,12 +216,6 @@ impl Drop for Installation {
 }
 
 impl Servers {
-    fn start() -> anyhow::Result<Self> {
-        let options = PostgresOptions { fsync: true, ..PostgresOptions::default() };
-        let database = Postgres::start("chaos", options)?;
-        Ok(Self { broker: RabbitMq::start("chaos")?, database })
-    }
-
     fn break_broker(&mut self, fault: Fault) -> anyhow::Result<()> {
         if let Fault::FreezeBroker(time) = fault {
             self.broker.sigstop()?;
