@@ -37,6 +37,10 @@ pub struct ApiConfig {
     /// Beyond, the oldest are forgotten before their 24 hours are over.
     #[serde(deserialize_with = "setting::number")]
     pub idempotency_keys: u64,
+    /// Bytes of answers about webhooks that are kept for as long as nothing is written, a second
+    /// at most, about; 8 MiB (8388608) by default, 0 keeps none. Without effect on PostgreSQL.
+    #[serde(deserialize_with = "setting::number")]
+    pub kept_answers: u64,
 }
 
 impl Default for ApiConfig {
@@ -50,6 +54,7 @@ impl Default for ApiConfig {
             origins: Origins::default(),
             max_webhooks: 100,
             idempotency_keys: 100_000,
+            kept_answers: 8 * 1024 * 1024,
         }
     }
 }

@@ -1,12 +1,16 @@
 //! The form of every answer: `success`, `data` or `error`, `meta`.
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpMessage, HttpRequest, HttpResponse, Responder, body::BoxBody};
+use actix_web::http::header::ContentType;
+use actix_web::{
+    HttpMessage, HttpRequest, HttpResponse, Responder, ResponseError, body::BoxBody,
+};
 use serde::Serialize;
 use store::{Page, PageRequest};
 use utoipa::ToSchema;
 
 use crate::cursor::{self, Listed};
+use crate::error::ApiError;
 use crate::query::LAST_PAGE;
 use crate::requests::RequestName;
 
@@ -93,13 +97,28 @@ impl<T: Serialize> Success<Vec<T>> {
     }
 }
 
+impl<T: Serialize> Success<T> {
+    /// The body for the request of this name.
+    pub(crate) fn body(&self, request_id: &str) -> serde_json::Result<Vec<u8>> {
+        let meta = Meta { request_id, pagination: self.pagination.as_ref() };
+        serde_json::to_vec(&Envelope { success: true, data: &self.data, meta })
+    }
+}
+
 impl<T: Serialize> Responder for Success<T> {
     type Body = BoxBody;
 
     fn respond_to(self, request: &HttpRequest) -> HttpResponse {
         let extensions = request.extensions();
         let name = extensions.get::<RequestName>().map_or("", |name| name.0.as_str());
-        let meta = Meta { request_id: name, pagination: self.pagination.as_ref() };
-        HttpResponse::build(self.status).json(Envelope { success: true, data: &self.data, meta })
+        match self.body(name) {
+            Ok(body) => json_answer(self.status, body),
+            Err(error) => ApiError::internal(error).error_response(),
+        }
     }
+}
+
+/// An answer with this body.
+pub(crate) fn json_answer(status: StatusCode, body: Vec<u8>) -> HttpResponse {
+    HttpResponse::build(status).insert_header(ContentType::json()).body(body)
 }

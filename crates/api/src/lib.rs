@@ -19,6 +19,7 @@ mod health;
 mod idempotency;
 mod jobs;
 mod json;
+mod kept;
 mod limits;
 mod logs;
 mod metrics;
@@ -57,6 +58,7 @@ pub struct Api {
     sender: Sender,
     verifier: Verifier,
     limits: Arc<limits::RateLimits>,
+    kept: Arc<kept::KeptAnswers>,
     config: Arc<ApiConfig>,
 }
 
@@ -71,7 +73,8 @@ impl Api {
         verifier: Verifier,
     ) -> Self {
         let limits = Arc::new(limits::RateLimits::new(&config));
-        Self { store, broker, sender, verifier, limits, config: Arc::new(config) }
+        let kept = Arc::new(kept::KeptAnswers::new(config.kept_answers));
+        Self { store, broker, sender, verifier, limits, kept, config: Arc::new(config) }
     }
 }
 

@@ -53,6 +53,15 @@ impl Store {
         Ok(())
     }
 
+    /// A number that stays the same for as long as nothing was written through this store and its
+    /// clones; `None` where others write, too, which is PostgreSQL. Taken before a read, it says
+    /// afterwards whether the read would still find the same. A write that was given up half-way
+    /// may land later without being counted.
+    #[must_use]
+    pub fn writes(&self) -> Option<u64> {
+        (self.backend() == DatabaseBackend::Sqlite).then(|| self.writer.done())
+    }
+
     /// Closes the connections.
     pub async fn close(self) {
         for connection in [self.reader, self.writer] {

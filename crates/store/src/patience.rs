@@ -2,6 +2,8 @@
 //! server that answers; one that is frozen or cut off does not.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sea_orm::{
@@ -15,16 +17,32 @@ const LONGEST: Duration = Duration::from_secs(6);
 
 /// A connection or transaction of which every statement ends within [`LONGEST`].
 #[derive(Clone, Debug)]
-pub(crate) struct Patient<C>(C);
+pub(crate) struct Patient<C> {
+    connection: C,
+    /// Statements and commits so far, of a connection and of its transactions.
+    done: Arc<AtomicU64>,
+}
 
 impl<C> Patient<C> {
     pub(crate) fn new(connection: C) -> Self {
-        Self(connection)
+        Self { connection, done: Arc::default() }
     }
 
     /// The connection itself, for what may take long.
     pub(crate) fn unbounded(&self) -> &C {
-        &self.0
+        &self.connection
+    }
+
+    /// A number that grows whenever something was done, after it can be seen by others and before
+    /// whoever asked for it is told.
+    pub(crate) fn done(&self) -> u64 {
+        self.done.load(Ordering::Acquire)
+    }
+
+    async fn counted<T>(&self, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        let worked = in_time(work).await;
+        self.done.fetch_add(1, Ordering::Release);
+        worked
     }
 }
 
@@ -34,18 +52,21 @@ impl Patient<DatabaseConnection> {
     pub(crate) async fn begin(&self) -> Result<Patient<DatabaseTransaction>, DbErr> {
         let mode = Some(SqliteTransactionMode::Immediate);
         let options = TransactionOptions { sqlite_transaction_mode: mode, ..Default::default() };
-        in_time(self.0.begin_with_options(options)).await.map(Patient)
+        let connection = in_time(self.connection.begin_with_options(options)).await?;
+        Ok(Patient { connection, done: self.done.clone() })
     }
 
     pub(crate) async fn close(self) -> Result<(), DbErr> {
-        in_time(self.0.close()).await
+        in_time(self.connection.close()).await
     }
 }
 
 impl Patient<DatabaseTransaction> {
     /// Whether it was committed is unknown after an error.
     pub(crate) async fn commit(self) -> Result<(), DbErr> {
-        in_time(self.0.commit()).await
+        let committed = in_time(self.connection.commit()).await;
+        self.done.fetch_add(1, Ordering::Release);
+        committed
     }
 }
 
@@ -58,26 +79,26 @@ async fn in_time<T>(work: impl Future<Output = Result<T, DbErr>>) -> Result<T, D
 #[async_trait::async_trait]
 impl<C: ConnectionTrait> ConnectionTrait for Patient<C> {
     fn get_database_backend(&self) -> DatabaseBackend {
-        self.0.get_database_backend()
+        self.connection.get_database_backend()
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        in_time(self.0.execute_raw(statement)).await
+        self.counted(self.connection.execute_raw(statement)).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        in_time(self.0.execute_unprepared(sql)).await
+        self.counted(self.connection.execute_unprepared(sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        in_time(self.0.query_one_raw(statement)).await
+        self.counted(self.connection.query_one_raw(statement)).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        in_time(self.0.query_all_raw(statement)).await
+        self.counted(self.connection.query_all_raw(statement)).await
     }
 
     fn support_returning(&self) -> bool {
-        self.0.support_returning()
+        self.connection.support_returning()
     }
 }

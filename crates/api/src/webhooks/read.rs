@@ -1,7 +1,7 @@
 //! `GET /v1/webhooks` and `GET /v1/webhooks/{webhook_id}`
 
-use actix_web::HttpRequest;
 use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
 
 use crate::Api;
 use crate::caller::Reader;
@@ -24,13 +24,16 @@ pub(crate) async fn list(
     api: Data<Api>,
     caller: Reader,
     request: HttpRequest,
-) -> Result<Success<Vec<WebhookView>>, ApiError> {
-    let mut query = Query::of(&request)?;
-    let (page, after) = query.page();
-    let filter = query.webhooks(after);
-    query.finish()?;
-    let found = api.store.list_webhooks(&caller.user, &filter, page).await?;
-    Ok(Success::page(found, page, WebhookView::from))
+) -> Result<HttpResponse, ApiError> {
+    let read = async {
+        let mut query = Query::of(&request)?;
+        let (page, after) = query.page();
+        let filter = query.webhooks(after);
+        query.finish()?;
+        let found = api.store.list_webhooks(&caller.user, &filter, page).await?;
+        Ok(Success::page(found, page, WebhookView::from))
+    };
+    api.kept.answer(&api.store, (&request, &caller.user), read).await
 }
 
 /// Get a webhook
@@ -42,8 +45,12 @@ pub(crate) async fn list(
 pub(crate) async fn get(
     api: Data<Api>,
     caller: Reader,
+    request: HttpRequest,
     path: Path<String>,
-) -> Result<Success<WebhookView>, ApiError> {
-    let found = api.store.webhook(&caller.user, webhook_id(&path)?).await?;
-    Ok(Success::ok(found.into()))
+) -> Result<HttpResponse, ApiError> {
+    let read = async {
+        let found = api.store.webhook(&caller.user, webhook_id(&path)?).await?;
+        Ok(Success::ok(WebhookView::from(found)))
+    };
+    api.kept.answer(&api.store, (&request, &caller.user), read).await
 }
