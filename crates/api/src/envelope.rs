@@ -2,9 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::ContentType;
-use actix_web::{
-    HttpMessage, HttpRequest, HttpResponse, Responder, ResponseError, body::BoxBody,
-};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, Responder, ResponseError, body::BoxBody};
 use serde::Serialize;
 use store::{Page, PageRequest};
 use utoipa::ToSchema;

@@ -56,14 +56,17 @@ impl KeptAnswers {
     ///
     /// # Errors
     /// Those of `read`; they are not kept.
-    pub(crate) async fn answer<T: Serialize>(
+    pub(crate) async fn answer<T: Serialize, F>(
         &self,
         store: &Store,
         (request, user): (&HttpRequest, &UserId),
-        read: impl Future<Output = Result<Success<T>, ApiError>>,
-    ) -> Result<HttpResponse, ApiError> {
+        read: impl FnOnce() -> F,
+    ) -> Result<HttpResponse, ApiError>
+    where
+        F: Future<Output = Result<Success<T>, ApiError>>,
+    {
         let Some(writes) = store.writes() else {
-            return Ok(read.await?.respond_to(request));
+            return Ok(Box::pin(read()).await?.respond_to(request));
         };
         let target = request.uri().path_and_query().map_or("", |target| target.as_str());
         let key = (user.clone(), target.to_owned());
@@ -72,7 +75,9 @@ impl KeptAnswers {
         let kept = match kept {
             Some(kept) => kept,
             None => {
-                let kept = Arc::new(Kept::of(&read.await?, writes).map_err(ApiError::internal)?);
+                // On the heap: a query's state is large, and most answers need none.
+                let found = Box::pin(read()).await?;
+                let kept = Arc::new(Kept::of(&found, writes).map_err(ApiError::internal)?);
                 self.0.insert(key, kept.clone());
                 kept
             }

@@ -45,7 +45,7 @@ pub async fn observe(
     request.extensions_mut().insert(RequestName(name.clone()));
     // The path without its query, which may hold a token.
     let method = request.method().clone();
-    let path: String = request.path().chars().take(LOGGED_PATH).collect();
+    let path = logged(request.path()).to_owned();
     let span = tracing::info_span!("request", request.id = %name);
     let held = head::hold_chunks(&mut request);
     let answer = match head::check(request.head()) {
@@ -73,6 +73,11 @@ pub async fn observe(
     Ok(answer)
 }
 
+/// The beginning of a path, as far as it is logged.
+fn logged(path: &str) -> &str {
+    path.char_indices().nth(LOGGED_PATH).map_or(path, |(end, _)| &path[..end])
+}
+
 /// The caller's id where it is plain, so that it can stand in logs and answers.
 fn name(headers: &HeaderMap) -> String {
     let plain = |text: &&str| {
@@ -96,6 +101,7 @@ async fn fill_in(
 }
 
 fn finish(headers: &mut HeaderMap, name: &str, remaining: Option<Remaining>) {
+    headers.reserve(9);
     let text = |text: &str| HeaderValue::from_str(text).ok();
     if let Some(value) = text(name) {
         headers.insert(REQUEST_ID, value);

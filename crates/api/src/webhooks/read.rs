@@ -25,7 +25,7 @@ pub(crate) async fn list(
     caller: Reader,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
-    let read = async {
+    let read = || async {
         let mut query = Query::of(&request)?;
         let (page, after) = query.page();
         let filter = query.webhooks(after);
@@ -48,7 +48,7 @@ pub(crate) async fn get(
     request: HttpRequest,
     path: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
-    let read = async {
+    let read = || async {
         let found = api.store.webhook(&caller.user, webhook_id(&path)?).await?;
         Ok(Success::ok(WebhookView::from(found)))
     };

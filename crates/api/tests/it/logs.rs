@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use crate::studio::{Studio, event, user_id};
 
 /// The outcome of attempt `attempt` of the delivery of event `id`; a status below 300 succeeds.
-fn outcome(webhook: &str, id: &str, attempt: u32, answer: u16, last: bool) -> Outcome {
+pub(crate) fn outcome(webhook: &str, id: &str, attempt: u32, answer: u16, last: bool) -> Outcome {
     let webhook: WebhookId = webhook.parse().unwrap();
     let event = event("usr_1", id);
     let failed = answer >= 300;

@@ -11,6 +11,7 @@ mod health;
 mod idempotency;
 mod isolation;
 mod jobs;
+mod kept;
 mod limits;
 mod logs;
 mod races;

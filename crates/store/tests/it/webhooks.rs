@@ -254,4 +254,29 @@ on_both_databases! {
         let refused = database.store.update_webhook(&user("u"), made.id, change).await;
         assert!(matches!(refused, Err(StoreError::InvalidText("description"))), "{refused:?}");
     }
+
+    async fn writes_are_counted_where_one_process_is_alone_with_the_database(database) {
+        let store = &database.store;
+        let made = webhook(store, "u").await;
+        if database.kind == crate::database::Kind::Postgres {
+            return assert_eq!(store.writes(), None);
+        }
+        let mut last = store.writes().unwrap();
+        store.webhook(&user("u"), made.id).await.unwrap();
+        store.list_webhooks(&user("u"), &WebhookFilter::default(), FIRST_PAGE).await.unwrap();
+        assert_eq!(store.writes(), Some(last), "reads are none");
+        let mut grown = |what: &str| {
+            let now = store.clone().writes().unwrap();
+            assert!(now > last, "{what}: {now} after {last}");
+            last = now;
+        };
+        let change = WebhookChange { name: Some("New".into()), ..WebhookChange::default() };
+        store.update_webhook(&user("u"), made.id, change).await.unwrap();
+        grown("a change");
+        let done = attempted(&made, &event("u", "e1", "{}"), 1, DeliveryStatus::Success);
+        store.record(&[done]).await.unwrap();
+        grown("an outcome");
+        store.delete_webhook(&user("u"), made.id).await.unwrap();
+        grown("a removal");
+    }
 }
