@@ -17,6 +17,7 @@ mod rows;
 mod writer;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -76,6 +77,9 @@ struct Shelf {
     clock: Clock,
     condition: Condition,
     recent: Recent,
+    /// How often in a row the process ended without closing the file, soon after its start; 0 once
+    /// this one has lived for a while. What an earlier process left counts as returned so often.
+    unclean_ends: AtomicU32,
     lanes: [Arc<Lane>; 3],
     /// The last id that was committed. Held while a transaction is under way.
     committed: Mutex<i64>,
@@ -105,6 +109,10 @@ impl EmbeddedBroker {
             Ok(found) => found,
             Err(error) => return Err(BrokerError::Unavailable(file.trouble(&error))),
         };
+        let ends = QueueFile::unclean_ends(&mut connection).await.unwrap_or_else(|error| {
+            tracing::warn!("earlier starts are not known: {}", file.trouble(&error));
+            0
+        });
         let left_over = Place { ready_at: found.clock.now(), id: found.last_id };
         let lane = |name| {
             let ready_at = if name == Name::Dispatch { 0 } else { left_over.ready_at };
@@ -115,6 +123,7 @@ impl EmbeddedBroker {
             clock: found.clock,
             condition: Condition::default(),
             recent: Recent::new(found.last_id),
+            unclean_ends: AtomicU32::new(ends),
             lanes: [Name::Dispatch, Name::Deliver, Name::Rejected].map(lane),
             committed: Mutex::new(found.last_id),
         });

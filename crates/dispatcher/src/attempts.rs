@@ -1,5 +1,7 @@
 //! One attempt and what follows it.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use crate::recorder::Finished;
 use crate::retries::{self, Verdict};
 use crate::slots::Slot;
 use crate::subscribers::Subscriber;
+use crate::suspects::Mark;
 use crate::{Context, notices};
 
 /// How long after its wait a deferred delivery may still be on its way to us before the sweep
@@ -30,10 +33,10 @@ pub(crate) struct Job {
 
 /// Makes the attempt and hands its outcome to the recorder.
 pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
-    let Job { task, subscriber, slot, part } = job;
+    let Job { task, subscriber, slot, mut part } = job;
     let endpoint = &subscriber.endpoint;
     let request = context.sender.attempt(endpoint, &task.event, task.id, task.attempt);
-    let report = slot.hold(request).await;
+    let report = slot.hold(cleared(request, part.take_mark())).await;
     context.slots.note(&subscriber.gate, &report);
     context.metrics.attempt(&report);
     let verdict = retries::verdict(&context.schedule, task.attempt, &report);
@@ -64,6 +67,18 @@ pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
     if let Some(at) = recovered {
         notices::recovered(&context, &task, at).await;
     }
+}
+
+/// `request`, of a suspect: composing, signing and looking for a connection are its first step,
+/// after which it has not ended us.
+async fn cleared<T>(request: impl Future<Output = T>, mut mark: Option<Mark>) -> T {
+    let mut request = pin!(request);
+    poll_fn(|context| {
+        let polled = request.as_mut().poll(context);
+        mark.take();
+        polled
+    })
+    .await
 }
 
 fn next_message(

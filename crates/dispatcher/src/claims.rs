@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use broker::Acker;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use tokio_util::sync::DropGuard;
 use uuid::Uuid;
+
+use crate::suspects::{Mark, Suspicion};
 
 /// Work that came with one message, or with several copies of it. Dropped before every part
 /// is settled, it hands its messages back to the broker.
@@ -17,11 +20,17 @@ pub(crate) struct Claim {
     parts: AtomicUsize,
     /// `None` once settled.
     ackers: Mutex<Option<Vec<Acker>>>,
+    /// Of a suspect, until every part was made.
+    mark: Mutex<Option<Mark>>,
+    _whole: Option<DropGuard>,
     claims: Arc<Shared>,
 }
 
 /// One part of a claim: one delivery. All of them settled, the message is acknowledged.
-pub(crate) struct Part(Arc<Claim>);
+pub(crate) struct Part {
+    claim: Arc<Claim>,
+    mark: Option<Mark>,
+}
 
 /// Whether work is to be done.
 pub(crate) enum Claimed {
@@ -73,17 +82,17 @@ impl Claims {
     }
 
     /// Claims an event, which happens once: a copy of one settled a moment ago is known.
-    pub(crate) fn event(&self, key: Uuid, acker: Acker) -> Claimed {
+    pub(crate) fn event(&self, key: Uuid, acker: Acker, suspicion: Option<Suspicion>) -> Claimed {
         if lock(&self.0.recent).knows(&key) {
             acker.ack();
             return Claimed::Known;
         }
-        self.task(key, acker)
+        self.task(key, acker, suspicion)
     }
 
     /// Claims a delivery task: only a copy that is under way at this moment is known, because
     /// the same delivery comes again for its next attempt.
-    pub(crate) fn task(&self, key: Uuid, acker: Acker) -> Claimed {
+    pub(crate) fn task(&self, key: Uuid, acker: Acker, suspicion: Option<Suspicion>) -> Claimed {
         let mut acker = Some(acker);
         let entry = self.0.under_way.entry(key);
         if let Entry::Occupied(known) = &entry
@@ -93,10 +102,13 @@ impl Claims {
             ackers.extend(acker.take());
             return Claimed::Known;
         }
+        let (mark, whole) = suspicion.map(|found| (found.mark, found.whole)).unzip();
         let claim = Arc::new(Claim {
             key,
             parts: AtomicUsize::new(1),
             ackers: Mutex::new(Some(acker.into_iter().collect())),
+            mark: Mutex::new(mark),
+            _whole: whole,
             claims: self.0.clone(),
         });
         entry.insert(Arc::downgrade(&claim));
@@ -109,11 +121,12 @@ impl Claim {
     /// [`Claim::settle_first`] once all others were made.
     pub(crate) fn part(self: &Arc<Self>) -> Part {
         self.parts.fetch_add(1, Ordering::Relaxed);
-        Part(self.clone())
+        Part { claim: self.clone(), mark: lock(&self.mark).clone() }
     }
 
     /// Every part was made: from now on the last one settled acknowledges.
     pub(crate) fn settle_first(&self) {
+        lock(&self.mark).take();
         self.settle();
     }
 
@@ -136,8 +149,13 @@ impl Drop for Claim {
 }
 
 impl Part {
+    /// Of a suspect, what is to be dropped once its request has left.
+    pub(crate) fn take_mark(&mut self) -> Option<Mark> {
+        self.mark.take()
+    }
+
     /// The part's work is recorded; nothing of it can be lost any more.
     pub(crate) fn settle(self) {
-        self.0.settle();
+        self.claim.settle();
     }
 }

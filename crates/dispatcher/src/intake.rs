@@ -19,6 +19,7 @@ use crate::recorder::Finished;
 use crate::rejected::reject;
 use crate::slots::Lane;
 use crate::subscribers::Subscriber;
+use crate::suspects::{self, Suspicion};
 
 /// Delivery tasks that arrive this much too early are kept in memory instead of sent round, a
 /// quarter of what is taken at most.
@@ -37,10 +38,24 @@ pub(crate) async fn run(context: Arc<Context>, queue: Queue, prefetch: u16) {
             return;
         };
         context.metrics.taken(queue);
-        match queue {
-            Queue::Deliver => task(&context, incoming).await,
-            _ => event(&context, incoming).await,
+        if suspects::is_suspect(&incoming) {
+            context.tasks.spawn(suspects::work_alone(context.clone(), queue, incoming));
+        } else {
+            work(&context, queue, incoming, None).await;
         }
+    }
+}
+
+/// Begins to work on a message of `queue`.
+pub(crate) async fn work(
+    context: &Arc<Context>,
+    queue: Queue,
+    incoming: Incoming,
+    suspicion: Option<Suspicion>,
+) {
+    match queue {
+        Queue::Deliver => task(context, incoming, suspicion).await,
+        _ => event(context, incoming, suspicion).await,
     }
 }
 
@@ -53,16 +68,18 @@ async fn next(context: &Context, consumer: &mut broker::Consumer) -> Option<Inco
 }
 
 /// An event as published: every webhook that wants it gets a delivery.
-async fn event(context: &Arc<Context>, incoming: Incoming) {
+async fn event(context: &Arc<Context>, incoming: Incoming, suspicion: Option<Suspicion>) {
     let event = match incoming.event() {
         Ok(event) => event,
         Err(rejection) => return spawn_reject(context, incoming, rejection),
     };
+    #[cfg(debug_assertions)]
+    suspects::abort_if_asked(&event);
     let Some(wanting) = known_wanting(context, &event).await else {
         return;
     };
     let came_before = incoming.redelivered;
-    let claim = match context.claims.event(event.key().0, incoming.acker) {
+    let claim = match context.claims.event(event.key().0, incoming.acker, suspicion) {
         Claimed::New(claim) => claim,
         Claimed::Known => return context.metrics.duplicate(),
     };
@@ -84,7 +101,7 @@ async fn event(context: &Arc<Context>, incoming: Incoming) {
 }
 
 /// A single delivery: a retry, a redelivery, or work that waited its turn.
-async fn task(context: &Arc<Context>, incoming: Incoming) {
+async fn task(context: &Arc<Context>, incoming: Incoming, suspicion: Option<Suspicion>) {
     let read = incoming.event().and_then(|event| {
         DeliveryTask::from_headers(event, |name| incoming.header(name))
             .map_err(|e| Rejection::new("not_a_delivery", e.to_string()))
@@ -93,7 +110,7 @@ async fn task(context: &Arc<Context>, incoming: Incoming) {
         Ok(task) => task,
         Err(rejection) => return spawn_reject(context, incoming, rejection),
     };
-    let claim = match context.claims.task(key(&task), incoming.acker) {
+    let claim = match context.claims.task(key(&task), incoming.acker, suspicion) {
         Claimed::New(claim) => claim,
         Claimed::Known => return context.metrics.duplicate(),
     };
@@ -243,7 +260,7 @@ async fn known_subscriber(
 }
 
 /// Asks the store until it answers; `None` at a stop, and the message goes back.
-async fn patiently<T, F>(context: &Context, ask: impl Fn() -> F) -> Option<T>
+pub(crate) async fn patiently<T, F>(context: &Context, ask: impl Fn() -> F) -> Option<T>
 where
     F: Future<Output = Result<T, StoreError>>,
 {

@@ -23,6 +23,7 @@ mod retention;
 mod retries;
 mod slots;
 mod subscribers;
+mod suspects;
 mod sweep;
 
 use std::sync::Arc;
@@ -73,6 +74,8 @@ struct Context {
     slots: Arc<Slots>,
     /// For deliveries that came too early and wait here.
     patience: Semaphore,
+    /// Suspects are worked on one at a time.
+    suspects: Semaphore,
     recorder: Recorder,
     notices: Notices,
     failing: Failing,
@@ -96,6 +99,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         claims: Claims::new(config.remembered_events),
         slots,
         patience: Semaphore::new(usize::from(config.deliver_prefetch / 4).max(1)),
+        suspects: Semaphore::new(1),
         metrics: metrics::Metrics::new(),
         stop: stop.clone(),
         tasks: tasks.clone(),

@@ -12,6 +12,7 @@ pub(crate) struct Metrics {
     rejected: Counter<u64>,
     unmatched: Counter<u64>,
     duplicates: Counter<u64>,
+    suspects: Counter<u64>,
     by_queue: [(Queue, [KeyValue; 1]); 2],
     by_result: Vec<(Option<FailureKind>, [KeyValue; 1])>,
 }
@@ -50,6 +51,7 @@ impl Metrics {
             rejected: counter("events_rejected", "Messages that are no event, by reason"),
             unmatched: counter("events_unmatched", "Events that no webhook wanted"),
             duplicates: counter("events_duplicate", "Copies of events, dropped"),
+            suspects: counter("events_suspect", "Messages that came back often, worked on alone"),
             by_queue: [Queue::Dispatch, Queue::Deliver]
                 .map(|queue| (queue, [KeyValue::new("queue", queue.to_string())])),
             by_result: kinds.map(Some).into_iter().chain([None]).map(result).collect(),
@@ -80,6 +82,10 @@ impl Metrics {
 
     pub(crate) fn unmatched(&self) {
         self.unmatched.add(1, &[]);
+    }
+
+    pub(crate) fn suspect(&self) {
+        self.suspects.add(1, &[]);
     }
 
     pub(crate) fn duplicate(&self) {

@@ -63,6 +63,9 @@ pub struct Rejection {
 }
 
 impl Rejection {
+    /// The code of a message that can be read, and ended the process that worked on it.
+    pub const ENDS_THE_PROCESS: &str = "ends_the_process";
+
     /// A rejection with this reason.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }

@@ -36,6 +36,7 @@ mod lease;
 mod logs;
 mod redeliveries;
 mod retention;
+mod suspects;
 mod sweep;
 
 use std::sync::Arc;

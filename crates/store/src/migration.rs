@@ -4,6 +4,7 @@ mod m0001_first_tables;
 mod m0002_webhook_options;
 mod m0003_idempotency_and_jobs;
 mod m0004_webhook_health;
+mod m0005_suspects;
 
 use sea_orm_migration::prelude::*;
 
@@ -17,6 +18,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_webhook_options::Migration),
             Box::new(m0003_idempotency_and_jobs::Migration),
             Box::new(m0004_webhook_health::Migration),
+            Box::new(m0005_suspects::Migration),
         ]
     }
 }

@@ -55,6 +55,7 @@ impl Store {
     /// [`StoreError::Unavailable`] while the database is away.
     pub async fn retention(&self, before: OffsetDateTime) -> Result<Retention, StoreError> {
         let before = to_micros(before);
+        self.forget_suspects(before).await?;
         let sql = format!(
             "SELECT event_key FROM deliveries WHERE next_attempt_at > 0 \
              AND triggered_at < $1 LIMIT {UNFINISHED}"

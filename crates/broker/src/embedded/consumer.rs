@@ -5,10 +5,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::embedded::lane::{Lane, Ready};
+use crate::embedded::lane::{Lane, Name, Ready};
 use crate::embedded::writer::Command;
 use crate::message::Settled;
 use crate::{Acker, Incoming};
@@ -34,6 +34,7 @@ impl Worker {
         let (settle, mut settled) = mpsc::unbounded_channel();
         let mut under_way = UnderWay::default();
         let (mut batch, mut taken) = (Vec::with_capacity(BATCH), Vec::new());
+        self.announce().await;
         self.lane.join();
         {
             let (mut closing, mut unread) =
@@ -73,6 +74,15 @@ impl Worker {
                 return;
             }
             self.settle(&mut under_way, &mut batch).await;
+        }
+    }
+
+    /// Before anything is taken to be worked on: what ends this process then is counted.
+    async fn announce(&self) {
+        if self.lane.name != Name::Rejected {
+            let (noted, heard) = oneshot::channel();
+            self.commands.send(Command::Begin(noted)).await.ok();
+            heard.await.ok();
         }
     }
 

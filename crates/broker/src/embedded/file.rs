@@ -46,6 +46,10 @@ const CHECKPOINT: &str = "4000";
 /// What is kept of the log's space, in bytes.
 const LOG_SPACE: &str = "67108864";
 
+/// The one row counts the starts in a row after which the file was not closed.
+const ENDS: &str =
+    "CREATE TABLE IF NOT EXISTS ends (id INTEGER PRIMARY KEY, unclean INTEGER NOT NULL)";
+
 /// Connections that read.
 const READERS: u32 = 3;
 
@@ -86,6 +90,14 @@ impl QueueFile {
     /// What went wrong, with the file's name.
     pub(super) fn trouble(&self, error: &sqlx::Error) -> String {
         format!("the queue file {}: {error}", self.path)
+    }
+
+    /// How many processes in a row ended soon after their start, without closing the file.
+    pub(super) async fn unclean_ends(writer: &mut SqliteConnection) -> Result<u32, sqlx::Error> {
+        sqlx::query(ENDS).execute(&mut *writer).await?;
+        let sql = "SELECT unclean FROM ends";
+        let ends: Option<i64> = sqlx::query_scalar(sql).fetch_optional(writer).await?;
+        Ok(ends.map_or(0, |ends| u32::try_from(ends).unwrap_or(0)))
     }
 
     /// After the writer has ended. Another process may open the file then.

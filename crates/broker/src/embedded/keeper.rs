@@ -2,6 +2,7 @@
 //! due.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -95,7 +96,8 @@ async fn read(shelf: &Shelf, lane: &Lane, gap: Gap) -> Result<(Vec<Ready>, bool)
         let place = Place { ready_at: row.try_get("ready_at")?, id: row.try_get("id")? };
         let (message, redelivered) = (rows::message(&row)?, lane.is_left_over(place));
         bytes += message.bytes();
-        messages.push(Ready { place, message, redelivered, returns: 0 });
+        let returns = if redelivered { shelf.unclean_ends.load(Ordering::Relaxed) } else { 0 };
+        messages.push(Ready { place, message, redelivered, returns });
         if bytes > PAGE_BYTES {
             return Ok((messages, false));
         }

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use domain::Event;
@@ -23,6 +24,9 @@ const BATCH: usize = 1_024;
 /// How long after a failed write it is tried again when nothing else arrives.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// A process that has lived for so long (ms) was not ended by what it found.
+const LIVES: i64 = 60_000;
+
 /// Entries of the history looked at in one transaction, at least.
 const RETIRE: usize = 1_000;
 
@@ -31,6 +35,8 @@ pub(super) enum Command {
     Publish(Parcel),
     /// These messages of a lane are finished.
     Done(Name, Vec<i64>),
+    /// Work on messages begins; told once that is noted.
+    Begin(oneshot::Sender<()>),
     Close,
 }
 
@@ -61,6 +67,9 @@ pub(super) struct Writer {
     upto: i64,
     /// Finished messages that are not deleted yet: of `pending`, and of `messages`.
     done: [Vec<i64>; 2],
+    /// When a process whose work has begun is known to live, until it is.
+    lives_at: Option<i64>,
+    begun: bool,
 }
 
 /// What a transaction inserts, and what becomes of it afterwards.
@@ -82,7 +91,8 @@ impl Writer {
         upto: i64,
     ) -> Self {
         let retention = Retention::new(config, shelf.clock.now());
-        Self { shelf, connection, retention, last_id, upto, done: Default::default() }
+        let done = Default::default();
+        Self { shelf, connection, retention, last_id, upto, done, lives_at: None, begun: false }
     }
 
     /// Ends with a [`Command::Close`], after everything that came before it.
@@ -105,6 +115,9 @@ impl Writer {
             }
             self.work(&mut gathered).await;
         }
+        if self.lives_at.is_some() {
+            self.forget_ends().await;
+        }
         if let Err(error) = self.connection.close().await {
             tracing::warn!("{}", self.shelf.file.trouble(&error));
         }
@@ -115,8 +128,28 @@ impl Writer {
         if self.shelf.condition.refuses_writes() {
             AGAIN
         } else {
-            self.shelf.clock.until(self.retention.next_at)
+            let next = self.retention.next_at;
+            self.shelf.clock.until(self.lives_at.map_or(next, |lives_at| lives_at.min(next)))
         }
+    }
+
+    /// Counts this process among those that did not close the file, for as long as it has not.
+    async fn begin(&mut self) {
+        if std::mem::replace(&mut self.begun, true) {
+            return;
+        }
+        let sql =
+            "INSERT INTO ends VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET unclean = unclean + 1";
+        self.lives_at = Some(self.shelf.clock.now() + LIVES);
+        self.run(sql).await.ok();
+    }
+
+    /// Notes that this process was not ended by what it found. Lost by a failure, the count only
+    /// makes a later process careful.
+    async fn forget_ends(&mut self) {
+        self.lives_at = None;
+        self.shelf.unclean_ends.store(0, Ordering::Relaxed);
+        self.run("UPDATE ends SET unclean = 0").await.ok();
     }
 
     async fn work(&mut self, gathered: &mut Vec<Command>) {
@@ -125,6 +158,12 @@ impl Writer {
         let mut committed = shelf.committed.lock().await;
         let now = shelf.clock.now();
         let (first_id, upto) = (self.last_id + 1, self.upto);
+        if self.lives_at.is_some_and(|lives_at| lives_at <= now) {
+            self.forget_ends().await;
+        }
+        if gathered.iter().any(|command| matches!(command, Command::Begin(_))) {
+            self.begin().await;
+        }
         let batch = self.gather(gathered, now);
         match self.write(&batch, first_id, now).await {
             Ok(copies) => {
@@ -158,6 +197,7 @@ impl Writer {
                 Command::Done(lane, mut ids) => {
                     self.done[usize::from(lane != Name::Dispatch)].append(&mut ids);
                 }
+                Command::Begin(noted) => drop(noted.send(())),
                 Command::Close => {}
             }
         }

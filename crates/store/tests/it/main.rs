@@ -17,6 +17,7 @@ mod retention;
 mod schema;
 mod secrets;
 mod statistics;
+mod suspects;
 mod sweep;
 mod throughput;
 mod webhooks;

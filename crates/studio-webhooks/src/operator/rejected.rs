@@ -272,10 +272,12 @@ fn destination(message: &Incoming) -> Result<Target, Rejection> {
             "routing_key_mismatch",
             format!("the routing key {key:?} is not the type {}", event.kind),
         )),
-        // Nobody has read it as an event yet: browsers are told too.
-        _ if message.header("studio-reason").is_some() => Ok(Target::Events(event.kind)),
-        // Given up by the broker, and in the history since it was published.
-        _ => Ok(Target::Queue(Queue::Dispatch)),
+        _ => match message.header("studio-reason") {
+            // Given up, and in the history since it was published.
+            None | Some(Rejection::ENDS_THE_PROCESS) => Ok(Target::Queue(Queue::Dispatch)),
+            // Nobody has read it as an event yet: browsers are told too.
+            Some(_) => Ok(Target::Events(event.kind)),
+        },
     }
 }
 

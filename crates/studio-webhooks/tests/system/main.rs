@@ -20,6 +20,7 @@ mod matching;
 mod operations;
 mod operator;
 mod pace;
+mod poison;
 mod rejected;
 mod repeats;
 mod resuming;

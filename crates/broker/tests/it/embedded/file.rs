@@ -127,3 +127,30 @@ async fn a_history_of_which_the_beginning_was_removed_says_where_it_begins() {
     assert!(since.whole_seconds() < 60, "{begins}");
     broker.close().await;
 }
+
+#[tokio::test]
+async fn what_processes_that_were_killed_left_counts_as_returned_so_often() {
+    let room = Room::embedded();
+    let broker = room.open().await;
+    assert!(broker.publish_all(vec![event("evt_1")]).await.iter().all(Result::is_ok));
+    drop(next(&mut broker.consume(Queue::Dispatch, 10)).await);
+    broker.close().await;
+    // As three processes leave it that were killed soon after their start.
+    let mut other = SqliteConnection::connect(&format!("sqlite://{}", path(&room))).await.unwrap();
+    let changed = sqlx::query("UPDATE ends SET unclean = 3 WHERE unclean = 0");
+    assert_eq!(changed.execute(&mut other).await.unwrap().rows_affected(), 1);
+    other.close().await.unwrap();
+
+    for returns in [3, 0] {
+        let broker = room.open().await;
+        let mut consumer = broker.consume(Queue::Dispatch, 10);
+        let left = next(&mut consumer).await;
+        assert_eq!((left.redelivered, left.returns), (true, returns));
+        if returns == 3 {
+            broker.publish_all(vec![event("evt_2")]).await;
+            let fresh = next(&mut consumer).await;
+            assert_eq!((fresh.redelivered, fresh.returns), (false, 0));
+        }
+        broker.close().await;
+    }
+}

@@ -215,6 +215,14 @@ impl Studio {
         process.child.wait().unwrap();
     }
 
+    /// Whether the process `name` has ended by itself; it can be started anew then.
+    pub(crate) fn has_ended(&self, name: &str) -> bool {
+        let mut processes = self.processes.lock().unwrap();
+        let process = processes.iter_mut().position(|process| process.name == name);
+        let ended = process.filter(|index| processes[*index].child.try_wait().unwrap().is_some());
+        ended.map(|index| processes.remove(index)).is_some()
+    }
+
     /// The number of the process `name`.
     pub(crate) fn pid(&self, name: &str) -> u32 {
         let processes = self.processes.lock().unwrap();
