@@ -155,7 +155,7 @@ async fn resume(
     lane: Lane,
 ) {
     let ids: Vec<DeliveryId> = tasks.iter().map(|(task, _)| task.id).collect();
-    let Some(recorded) = patiently(context, || context.store.progress(&ids)).await else {
+    let Some(recorded) = patiently(context, || context.progress.ask(ids.clone())).await else {
         return;
     };
     for (mut task, subscriber) in tasks {

@@ -42,6 +42,7 @@ pub use health::serve_health;
 
 use crate::claims::Claims;
 use crate::notices::{Failing, Notices};
+use crate::progress::Progress;
 use crate::recorder::Recorder;
 use crate::slots::Slots;
 use crate::subscribers::Subscribers;
@@ -74,6 +75,7 @@ struct Context {
     slots: Arc<Slots>,
     /// For deliveries that came too early and wait here.
     patience: Semaphore,
+    progress: Progress,
     /// Suspects are worked on one at a time.
     suspects: Semaphore,
     recorder: Recorder,
@@ -100,6 +102,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         slots,
         patience: Semaphore::new(usize::from(config.deliver_prefetch / 4).max(1)),
         suspects: Semaphore::new(1),
+        progress: Progress::of(store.clone()),
         metrics: metrics::Metrics::new(),
         stop: stop.clone(),
         tasks: tasks.clone(),

@@ -1,8 +1,73 @@
 //! What to do with a delivery that may have been worked on before.
 
-use domain::DeliveryStatus;
-use store::DeliveryProgress;
+use std::collections::HashMap;
+
+use domain::{DeliveryId, DeliveryStatus};
+use store::{DeliveryProgress, Store, StoreError};
 use time::OffsetDateTime;
+use tokio::sync::{mpsc, oneshot};
+
+/// Askers that share a query, at most.
+const TOGETHER: usize = 256;
+
+type Answer = Result<HashMap<DeliveryId, DeliveryProgress>, StoreError>;
+
+/// Asks the store how far deliveries are. Whoever asks while a query is under way shares the next
+/// one with all others who do: a crowd of retries that fall due together costs a query for
+/// hundreds of them.
+pub(crate) struct Progress(mpsc::Sender<Question>);
+
+struct Question {
+    ids: Vec<DeliveryId>,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Progress {
+    /// Its queries are made by a task that ends with it.
+    pub(crate) fn of(store: Store) -> Self {
+        let (asked, mut questions) = mpsc::channel(TOGETHER);
+        tokio::spawn(async move {
+            let mut together = Vec::with_capacity(TOGETHER);
+            while questions.recv_many(&mut together, TOGETHER).await > 0 {
+                answer(&store, &mut together).await;
+            }
+        });
+        Self(asked)
+    }
+
+    /// How far these deliveries have come; those that are not recorded are left out.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] while the database is away.
+    pub(crate) async fn ask(&self, ids: Vec<DeliveryId>) -> Answer {
+        let (answer, told) = oneshot::channel();
+        let gone = || StoreError::Unavailable("the dispatcher is stopping".to_owned());
+        self.0.send(Question { ids, answer }).await.map_err(|_| gone())?;
+        told.await.map_err(|_| gone())?
+    }
+}
+
+async fn answer(store: &Store, together: &mut Vec<Question>) {
+    let all: Vec<DeliveryId> =
+        together.iter().flat_map(|asked| asked.ids.iter().copied()).collect();
+    match store.progress(&all).await {
+        Ok(found) => {
+            for Question { ids, answer } in together.drain(..) {
+                let own = ids.iter().filter_map(|id| Some((*id, *found.get(id)?)));
+                answer.send(Ok(own.collect())).ok();
+            }
+        }
+        Err(error) => {
+            let why = match error {
+                StoreError::Unavailable(why) => why,
+                other => other.to_string(),
+            };
+            for Question { answer, .. } in together.drain(..) {
+                answer.send(Err(StoreError::Unavailable(why.clone()))).ok();
+            }
+        }
+    }
+}
 
 /// What a delivery needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
