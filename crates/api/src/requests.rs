@@ -101,6 +101,7 @@ async fn fill_in(
 }
 
 fn finish(headers: &mut HeaderMap, name: &str, remaining: Option<Remaining>) {
+    // All that follow, at once.
     headers.reserve(9);
     let text = |text: &str| HeaderValue::from_str(text).ok();
     if let Some(value) = text(name) {

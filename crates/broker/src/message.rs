@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use domain::{DeliveryTask, Event, MAX_EVENT_BYTES, Origin, Rejection, UserId, WebhookId};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::PublishError;
 
@@ -140,6 +141,30 @@ impl Incoming {
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, text)| text.as_str())
+    }
+
+    /// The headers that were published; `x-` headers belong to the broker, and change.
+    pub fn own_headers(&self) -> impl Iterator<Item = &(String, String)> {
+        self.headers.iter().filter(|(name, _)| !name.starts_with("x-"))
+    }
+
+    /// A hash (SHA-256) of what was published: the same however often the message is taken.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        };
+        part(self.message_id.as_deref().unwrap_or_default().as_bytes());
+        let mut headers: Vec<_> = self.own_headers().collect();
+        headers.sort();
+        for (name, text) in headers {
+            part(name.as_bytes());
+            part(text.as_bytes());
+        }
+        part(&self.body);
+        hash.finalize().into()
     }
 
     /// The event in the body.

@@ -1,6 +1,7 @@
 //! What to do with a delivery that may have been worked on before.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use domain::{DeliveryId, DeliveryStatus};
 use store::{DeliveryProgress, Store, StoreError};
@@ -10,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 /// Askers that share a query, at most.
 const TOGETHER: usize = 256;
 
-type Answer = Result<HashMap<DeliveryId, DeliveryProgress>, StoreError>;
+type Answer = Result<Arc<HashMap<DeliveryId, DeliveryProgress>>, StoreError>;
 
 /// Asks the store how far deliveries are. Whoever asks while a query is under way shares the next
 /// one with all others who do: a crowd of retries that fall due together costs a query for
@@ -35,7 +36,7 @@ impl Progress {
         Self(asked)
     }
 
-    /// How far these deliveries have come; those that are not recorded are left out.
+    /// How far these deliveries, and others, have come; those that are not recorded are left out.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] while the database is away.
@@ -50,22 +51,14 @@ impl Progress {
 async fn answer(store: &Store, together: &mut Vec<Question>) {
     let all: Vec<DeliveryId> =
         together.iter().flat_map(|asked| asked.ids.iter().copied()).collect();
-    match store.progress(&all).await {
-        Ok(found) => {
-            for Question { ids, answer } in together.drain(..) {
-                let own = ids.iter().filter_map(|id| Some((*id, *found.get(id)?)));
-                answer.send(Ok(own.collect())).ok();
-            }
-        }
-        Err(error) => {
-            let why = match error {
-                StoreError::Unavailable(why) => why,
-                other => other.to_string(),
-            };
-            for Question { answer, .. } in together.drain(..) {
-                answer.send(Err(StoreError::Unavailable(why.clone()))).ok();
-            }
-        }
+    let answer: Answer = store.progress(&all).await.map(Arc::new);
+    for asked in together.drain(..) {
+        let told = match &answer {
+            Ok(found) => Ok(found.clone()),
+            Err(StoreError::Unavailable(why)) => Err(StoreError::Unavailable(why.clone())),
+            Err(other) => Err(StoreError::Unavailable(other.to_string())),
+        };
+        asked.answer.send(told).ok();
     }
 }
 

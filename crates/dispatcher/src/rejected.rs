@@ -57,13 +57,10 @@ fn headers(incoming: &Incoming, rejection: &Rejection) -> Vec<(String, String)> 
     if let Some(key) = &incoming.routing_key {
         headers.push(("studio-routing-key".to_owned(), key.clone()));
     }
-    // A delivery that was rejected must be readable again when it is requeued. `x-` headers
-    // belong to the broker and are interpreted by it.
-    let own = |name: &str| {
-        let known = headers.iter().any(|(known, _)| known == name);
-        !known && !name.starts_with("x-")
-    };
-    let others: Vec<_> = incoming.headers.iter().filter(|(name, _)| own(name)).cloned().collect();
+    // A delivery that was rejected must be readable again when it is requeued. The broker would
+    // interpret headers of its own.
+    let new = |name: &str| !headers.iter().any(|(known, _)| known == name);
+    let others: Vec<_> = incoming.own_headers().filter(|(name, _)| new(name)).cloned().collect();
     headers.extend(others);
     headers
 }

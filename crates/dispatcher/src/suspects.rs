@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use broker::{Incoming, Queue};
 use domain::Rejection;
-use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -40,6 +39,15 @@ pub(crate) struct Suspicion {
     pub(crate) whole: DropGuard,
 }
 
+impl Suspicion {
+    /// With the tokens that tell when the last mark is gone, and when the outcome is there.
+    fn new() -> (Self, [CancellationToken; 2]) {
+        let (left, settled) = (CancellationToken::new(), CancellationToken::new());
+        let mark = Mark(Arc::new(left.clone().drop_guard()));
+        (Self { mark, whole: settled.clone().drop_guard() }, [left, settled])
+    }
+}
+
 /// Held by all that is still to be done here to a suspect; the last one gone, it is cleared.
 #[derive(Clone)]
 pub(crate) struct Mark(#[expect(dead_code, reason = "it is there to be dropped")] Arc<DropGuard>);
@@ -56,17 +64,20 @@ pub(crate) async fn work_alone(context: Arc<Context>, queue: Queue, incoming: In
         // Handed back.
         return;
     }
-    let key = fingerprint(queue, &incoming);
+    let fingerprint = incoming.fingerprint();
+    let key = Uuid::from_bytes(*fingerprint.first_chunk().expect("32 bytes have 16"));
     let Some(marks) = intake::patiently(&context, || context.store.mark_suspect(key)).await else {
         return;
     };
     context.metrics.suspect();
+    let (suspicion, [left, settled]) = Suspicion::new();
     if marks > MARKS {
         let text = format!(
             "the process ended {MARKS} times while it worked on this message and on no other \
              suspect; requeue it once the cause is found"
         );
         reject(context.clone(), incoming, Rejection::new(Rejection::ENDS_THE_PROCESS, text)).await;
+        drop(suspicion);
     } else {
         tracing::info!(
             message.id = incoming.message_id.as_deref().unwrap_or_default(),
@@ -75,34 +86,11 @@ pub(crate) async fn work_alone(context: Arc<Context>, queue: Queue, incoming: In
             "a message that came back {} times is worked on alone",
             incoming.returns,
         );
-        let (left, settled) = (CancellationToken::new(), CancellationToken::new());
-        let mark = Mark(Arc::new(left.clone().drop_guard()));
-        let suspicion = Suspicion { mark, whole: settled.clone().drop_guard() };
         intake::work(&context, queue, incoming, Some(suspicion)).await;
-        timeout(TO_LEAVE, left.cancelled()).await.ok();
-        intake::patiently(&context, || context.store.clear_suspect(key)).await;
-        timeout(APART, settled.cancelled()).await.ok();
-        return;
     }
+    timeout(TO_LEAVE, left.cancelled()).await.ok();
     intake::patiently(&context, || context.store.clear_suspect(key)).await;
-}
-
-/// The same for the same message, whatever the broker adds to it.
-fn fingerprint(queue: Queue, incoming: &Incoming) -> Uuid {
-    let mut hash = Sha256::new();
-    let mut part = |bytes: &[u8]| {
-        hash.update((bytes.len() as u64).to_be_bytes());
-        hash.update(bytes);
-    };
-    part(queue.to_string().as_bytes());
-    part(incoming.message_id.as_deref().unwrap_or_default().as_bytes());
-    for (name, value) in incoming.headers.iter().filter(|(name, _)| !name.starts_with("x-")) {
-        part(name.as_bytes());
-        part(value.as_bytes());
-    }
-    part(&incoming.body);
-    let digest = hash.finalize();
-    Uuid::from_slice(&digest[..16]).unwrap_or_default()
+    timeout(APART, settled.cancelled()).await.ok();
 }
 
 /// Ends the process at the event that the tests chose.

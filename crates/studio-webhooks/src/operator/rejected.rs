@@ -7,7 +7,6 @@ use anyhow::Context;
 use broker::{Acker, Broker, Incoming, Outgoing, Queue, Target};
 use domain::{DeliveryTask, Event, Rejection};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// Messages looked at in one go, at most: all of them may be held at once.
 const MOST: u64 = 2_000;
@@ -209,29 +208,9 @@ fn owner(message: &Incoming) -> Option<String> {
     serde_json::from_slice(&message.body).ok().map(|owned: Owned| owned.user_id)
 }
 
-/// The first 12 digits of a hash of what was published: the same however often it is looked at.
+/// The first 12 digits of the message's fingerprint.
 fn id_of(message: &Incoming) -> String {
-    let mut hash = Sha256::new();
-    let mut part = |bytes: &[u8]| {
-        hash.update((bytes.len() as u64).to_be_bytes());
-        hash.update(bytes);
-    };
-    part(message.message_id.as_deref().unwrap_or_default().as_bytes());
-    let mut headers: Vec<_> = message.headers.iter().filter(|(name, _)| own(name)).collect();
-    headers.sort();
-    for (name, text) in headers {
-        part(name.as_bytes());
-        part(text.as_bytes());
-    }
-    part(&message.body);
-    let mut id = hex::encode(hash.finalize());
-    id.truncate(12);
-    id
-}
-
-/// `x-` headers belong to the broker, and change.
-fn own(name: &str) -> bool {
-    !name.starts_with("x-")
+    hex::encode(&message.fingerprint()[..6])
 }
 
 fn describe(message: &Incoming, body: bool) -> RejectedMessage {
@@ -248,7 +227,7 @@ fn describe(message: &Incoming, body: bool) -> RejectedMessage {
         content_type: message.content_type.as_str().to_owned(),
         size: size.unwrap_or(message.body.len() as u64),
         unreadable: destination(message).err().map(|rejection| rejection.to_string()),
-        headers: message.headers.iter().filter(|(name, _)| own(name)).cloned().collect(),
+        headers: message.own_headers().cloned().collect(),
         body: if body {
             String::from_utf8_lossy(&message.body).into_owned()
         } else {
@@ -282,11 +261,11 @@ fn destination(message: &Incoming) -> Result<Target, Rejection> {
 }
 
 fn again(message: &Incoming) -> Outgoing {
-    let kept = |name: &str| own(name) && !ADDED.contains(&name);
+    let kept = |header: &&(String, String)| !ADDED.contains(&header.0.as_str());
     Outgoing {
         content_type: message.content_type,
         message_id: message.message_id.clone(),
-        headers: message.headers.iter().filter(|(name, _)| kept(name)).cloned().collect(),
+        headers: message.own_headers().filter(kept).cloned().collect(),
         body: message.body.clone(),
     }
 }

@@ -19,14 +19,8 @@ fn said(output: &Output) -> String {
     format!("{}{}", text(&output.stdout), text(&output.stderr))
 }
 
-fn json_of(studio: &Studio, arguments: &[&str]) -> Value {
-    let output = run(studio, arguments);
-    assert!(output.status.success(), "{}", said(&output));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
 fn ids(studio: &Studio) -> Vec<String> {
-    let list = json_of(studio, &["rejected", "list", "--json"]);
+    let list = studio.json_of(&["rejected", "list", "--json"]);
     let ids = list.as_array().unwrap().iter().map(|message| message["id"].as_str().unwrap());
     ids.map(str::to_owned).collect()
 }
@@ -38,7 +32,7 @@ async fn the_queues_are_shown(backend: Backend) {
     studio.publish(&Published::in_project("usr_1", "p")).await;
     studio.wait_for_log(&hook, "retrying").await;
     let waiting = wait_for("a delivery in a delay queue", || async {
-        let queues = json_of(&studio, &["queues", "--json", "--measure", "0"]);
+        let queues = studio.json_of(&["queues", "--json", "--measure", "0"]);
         let queues = queues.as_array().unwrap().clone();
         let delayed = |queue: &&Value| queue["queue"].as_str().unwrap().contains(".retry.");
         queues.iter().filter(delayed).any(|queue| queue["messages"] == 1).then_some(queues)
@@ -94,7 +88,7 @@ async fn rejected_messages_are_listed_shown_and_dropped(backend: Backend) {
     for _ in 0..3 {
         assert_eq!(ids(&studio), order, "looking changes neither what is there nor its order");
     }
-    let shown = json_of(&studio, &["rejected", "show", &order[0], "--json"]);
+    let shown = studio.json_of(&["rejected", "show", &order[0], "--json"]);
     assert_eq!(shown["reason"], "unknown_type");
     assert!(shown["body"].as_str().unwrap().contains("scrape.exploded"), "{shown}");
     assert!(said(&run(&studio, &["rejected", "list"])).contains("not_json"));

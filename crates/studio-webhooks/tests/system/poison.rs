@@ -13,13 +13,11 @@ use crate::support::studio::{Backend, Studio};
 use crate::support::wait_for;
 
 fn rejected(studio: &Studio) -> Vec<Value> {
-    let output = studio.command(&["rejected", "list", "--json"]).output().unwrap();
-    let list: Value = serde_json::from_slice(&output.stdout).unwrap();
-    list.as_array().unwrap().clone()
+    studio.json_of(&["rejected", "list", "--json"]).as_array().unwrap().clone()
 }
 
 async fn a_message_that_ends_the_process_is_parked_and_the_others_are_delivered(backend: Backend) {
-    let studio = Studio::with(backend, &[]).await;
+    let studio = Studio::start(backend).await;
     let name = if matches!(backend, Backend::Embedded) { "all" } else { "dispatcher" };
     let endpoint = Endpoint::slow(Duration::from_millis(300)).await;
     studio.webhook("usr_1", &endpoint.url(), json!({})).await;
@@ -57,8 +55,7 @@ async fn a_message_that_ends_the_process_is_parked_and_the_others_are_delivered(
     // The cause found, it is requeued and goes its way.
     studio.kill(name);
     studio.spawn(name, name, &[]);
-    let base = if name == "all" { &studio.api } else { &studio.dispatcher };
-    studio.wait_ready(base).await;
+    studio.wait_ready(&studio.dispatcher).await;
     let before = endpoint.count();
     let output = studio.command(&["rejected", "requeue", "--all"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -174,6 +174,13 @@ impl Studio {
         command
     }
 
+    /// What a command that succeeds prints, read as JSON.
+    pub(crate) fn json_of(&self, arguments: &[&str]) -> Value {
+        let output = self.command(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     pub(crate) fn migrate(&self) {
         let output = self.command(&["migrate"]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
