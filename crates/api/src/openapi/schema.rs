@@ -8,7 +8,7 @@ use utoipa::openapi::schema::{
     SchemaType, Type,
 };
 
-use crate::validation::limits;
+use crate::validation::{RESERVED, RESERVED_FAMILIES, limits};
 
 /// No control characters.
 const PLAIN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
@@ -61,12 +61,16 @@ fn list(least: usize, most: usize, of: Object) -> ArrayBuilder {
 }
 
 pub(crate) fn headers() -> Object {
-    let description = "Sent with every delivery: names by RFC 9110, values of printable ASCII, \
-        8 KiB together. What HTTP, proxies or the product set themselves is refused.";
+    let description = format!(
+        "Sent with every delivery: names by RFC 9110, values of printable ASCII, 8 KiB together. \
+         Refused in any case: {}, and every name that begins with {}.",
+        RESERVED.join(", "),
+        RESERVED_FAMILIES.join(", ")
+    );
     let name = text(1, limits::HEADER_NAME, r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$");
     // Not what was read as the masked form.
     let value = text(0, limits::HEADER_VALUE, r"^(?!\*\*\*$)[ -~]*$");
-    map(limits::HEADERS, name, value, description)
+    map(limits::HEADERS, name, value, &description)
 }
 
 pub(crate) fn metadata() -> Object {

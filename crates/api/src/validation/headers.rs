@@ -12,7 +12,8 @@ use crate::view::MASK;
 /// The bytes of all headers of one webhook, at most.
 const MOST_BYTES: usize = 8 * 1024;
 
-const RESERVED: &[&str] = &[
+/// Names that no webhook may set, in lower case.
+pub(crate) const RESERVED: &[&str] = &[
     "host",
     "content-length",
     "content-type",
@@ -34,7 +35,8 @@ const RESERVED: &[&str] = &[
     "metadata-flavor",
 ];
 
-const RESERVED_FAMILIES: &[&str] = &[
+/// Nor any name that begins like one of these.
+pub(crate) const RESERVED_FAMILIES: &[&str] = &[
     "proxy-",
     "x-sentimatrix-",
     "webhook-",
