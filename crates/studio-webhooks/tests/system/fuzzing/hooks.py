@@ -1,6 +1,7 @@
 """What no schema can say, told to schemathesis: which URLs may be endpoints, and that two headers
 must not differ by case alone. And one check of our own: without a token nothing but a refusal."""
 
+import datetime
 import json
 import os
 import re
@@ -26,8 +27,22 @@ if os.environ.get("FUZZ_SHALLOW"):
         schemas["Filter"]["propertyNames"]["pattern"] = r"^[^.$][^.]*(\.[^.$][^.]*){0,15}$"
 
 
+TIME = re.compile(
+    r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])[Tt ]([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d+)?"
+    r"([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)"
+)
+
+
 def is_time(value):
-    return isinstance(value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", value)
+    """Whether it is one: what is wrong must stay, and be refused."""
+    return isinstance(value, str) and TIME.fullmatch(value) and days_exist(value)
+
+
+def days_exist(value):
+    try:
+        return bool(datetime.date.fromisoformat(value[:10]))
+    except ValueError:
+        return False
 
 
 @schemathesis.hook
