@@ -1,11 +1,15 @@
 //! Why an attempt failed, in the words of the API.
 
 use std::error::Error;
+use std::io;
 
 use domain::{AttemptFailure, FailureKind};
 use reqwest::StatusCode;
 
-use crate::resolver::{Blocked, Unresolved};
+use crate::resolver::{Blocked, Exhausted, Unresolved};
+
+/// `EMFILE` and `ENFILE` (errno(3)): no file descriptor left, for the process and for the system.
+const NO_FILES: [i32; 2] = [24, 23];
 
 /// What users read for names that are blocked *and* for names that do not exist, so that
 /// nobody can learn our inside by asking for names.
@@ -41,6 +45,10 @@ pub(crate) fn of_error(error: &reqwest::Error) -> AttemptFailure {
     if causes.any(|cause| cause.is::<Blocked>()) {
         return blocked();
     }
+    if chain(error).any(is_exhausted) {
+        let text = "The sender has no connection to spare; it tries again".to_owned();
+        return AttemptFailure { kind: FailureKind::Exhausted, text };
+    }
     if chain(error).any(|cause| cause.is::<Unresolved>()) {
         return AttemptFailure { kind: FailureKind::Dns, text: UNREACHABLE_NAME.to_owned() };
     }
@@ -58,11 +66,20 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
     std::iter::successors(Some(error), |&cause: &&'a (dyn Error + 'static)| cause.source())
 }
 
+/// Whether this machine lacked what a connection takes: a file descriptor, or a local port.
+pub(crate) fn is_exhausted(cause: &(dyn Error + 'static)) -> bool {
+    let Some(io) = cause.downcast_ref::<io::Error>() else {
+        return cause.is::<Exhausted>();
+    };
+    io.raw_os_error().is_some_and(|number| NO_FILES.contains(&number))
+        || io.kind() == io::ErrorKind::AddrNotAvailable
+}
+
 /// rustls errors travel inside `io::Error`, and that in another, whose `source` skips over them.
 fn find_tls<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     cause
         .downcast_ref::<rustls::Error>()
-        .or_else(|| find_tls(cause.downcast_ref::<std::io::Error>()?.get_ref()?))
+        .or_else(|| find_tls(cause.downcast_ref::<io::Error>()?.get_ref()?))
 }
 
 fn tls_reason(error: &rustls::Error) -> String {
@@ -88,9 +105,9 @@ fn tls_reason(error: &rustls::Error) -> String {
 }
 
 fn network_reason(error: &reqwest::Error) -> String {
-    use std::io::ErrorKind as Io;
-    let io = chain(error).find_map(|cause| cause.downcast_ref::<std::io::Error>());
-    match io.map(std::io::Error::kind) {
+    use io::ErrorKind as Io;
+    let io = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>());
+    match io.map(io::Error::kind) {
         Some(Io::ConnectionRefused) => "Connection refused",
         Some(Io::ConnectionReset | Io::BrokenPipe) => "Connection reset",
         Some(Io::HostUnreachable) => "Host unreachable",

@@ -11,11 +11,15 @@ use std::time::Duration;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig, ResolverOpts,
 };
+use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use crate::failure::is_exhausted;
 use crate::{DeliveryConfig, DeliveryConfigError, Guard};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Names whose answers are kept, at most (twice: IPv4 and IPv6).
 const KEPT: u64 = 8_192;
@@ -35,6 +39,11 @@ pub(crate) struct Blocked;
 #[derive(Debug, thiserror::Error)]
 #[error("the name could not be resolved: {0}")]
 pub(crate) struct Unresolved(String);
+
+/// There was no file descriptor to ask with. Found again in the chain of a failed attempt.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no file descriptor to resolve the name with")]
+pub(crate) struct Exhausted;
 
 /// A resolver behind the guard.
 #[derive(Clone)]
@@ -73,16 +82,22 @@ impl Resolve for GuardedResolver {
 }
 
 impl Shared {
-    async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, Unresolved> {
+    async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, BoxError> {
         // A whole name: the machine's own search domains are no part of a user's URL.
         let whole = format!("{}.", name.trim_end_matches('.'));
         let asking = self.resolver.lookup_ip(whole);
         let found = tokio::time::timeout(self.longest, asking)
             .await
             .map_err(|_| Unresolved("no answer in time".to_owned()))?
-            .map_err(|e| Unresolved(e.to_string()))?;
+            .map_err(|e| match e {
+                NetError::Io(io) if is_exhausted(io.as_ref()) => BoxError::from(Exhausted),
+                other => Unresolved(other.to_string()).into(),
+            })?;
         let found: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(ip, 0)).collect();
-        if found.is_empty() { Err(Unresolved("no addresses".to_owned())) } else { Ok(found) }
+        if found.is_empty() {
+            return Err(Unresolved("no addresses".to_owned()).into());
+        }
+        Ok(found)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Outgoing, Queue, Target};
-use domain::{DeliveryStatus, DeliveryTask};
+use domain::{DeliveryStatus, DeliveryTask, FailureKind};
 use store::Outcome;
 use time::OffsetDateTime;
 
@@ -37,8 +37,12 @@ pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
     let endpoint = &subscriber.endpoint;
     let request = context.sender.attempt(endpoint, &task.event, task.id, task.attempt);
     let report = slot.hold(cleared(request, part.take_mark())).await;
-    context.slots.note(&subscriber.gate, &report);
     context.metrics.attempt(&report);
+    if report.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Exhausted) {
+        context.exhaustion.warn();
+        return defer(&context, part, task, Busy::AtItsLimit).await;
+    }
+    context.slots.note(&subscriber.gate, &report);
     let verdict = retries::verdict(&context.schedule, task.attempt, &report);
     if let Some(failure) = &report.failure {
         tracing::info!(

@@ -9,6 +9,7 @@ mod attempts;
 mod circuit;
 mod claims;
 mod config;
+mod exhaustion;
 mod gate;
 mod health;
 mod intake;
@@ -41,6 +42,7 @@ pub use config::DispatcherConfig;
 pub use health::serve_health;
 
 use crate::claims::Claims;
+use crate::exhaustion::Exhaustion;
 use crate::notices::{Failing, Notices};
 use crate::progress::Progress;
 use crate::recorder::Recorder;
@@ -81,6 +83,7 @@ struct Context {
     recorder: Recorder,
     notices: Notices,
     failing: Failing,
+    exhaustion: Exhaustion,
     metrics: metrics::Metrics,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -113,6 +116,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         recorder,
         notices,
         failing: Failing::default(),
+        exhaustion: Exhaustion::default(),
     });
     let mut lanes = vec![
         tokio::spawn(intake::run(context.clone(), Queue::Dispatch, config.prefetch)),

@@ -31,6 +31,7 @@ impl Metrics {
             FailureKind::Dns,
             FailureKind::Tls,
             FailureKind::BlockedAddress,
+            FailureKind::Exhausted,
         ];
         let result = |kind: Option<FailureKind>| {
             (kind, [KeyValue::new("result", kind.map_or("success", FailureKind::as_str))])

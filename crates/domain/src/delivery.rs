@@ -210,6 +210,8 @@ pub enum FailureKind {
     Tls,
     /// The address is private, local or otherwise special: nothing was sent.
     BlockedAddress,
+    /// We had no file descriptor or port left: nothing was sent, and the endpoint is not to blame.
+    Exhausted,
 }
 
 impl FailureKind {
@@ -224,6 +226,7 @@ impl FailureKind {
             Self::Dns => "dns",
             Self::Tls => "tls",
             Self::BlockedAddress => "blocked_address",
+            Self::Exhausted => "exhausted",
         }
     }
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, anyhow};
 use broker::SharedBroker;
 use delivery::Sender;
 use domain::Schedule;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use store::{Store, StoreError};
 use telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ where
     F: FnOnce(CancellationToken) -> R,
     R: Future<Output = anyhow::Result<()>>,
 {
+    allow_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let telemetry: Telemetry = telemetry::init(name, &settings.telemetry)?;
     let result = runtime.block_on(async {
@@ -36,6 +38,15 @@ where
     runtime.shutdown_timeout(Duration::from_secs(1));
     telemetry.shutdown();
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Allows as many open files as the system lets the process have: what most systems give it to
+/// begin with (1,024) is for programs that use `select`, and fewer than the connections of a
+/// service. Where that is refused, the process goes on with what it has.
+fn allow_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).ok();
 }
 
 /// Runs a command that says what it did, and ends.

@@ -9,6 +9,7 @@ mod chaos;
 mod commands;
 mod crashes;
 mod deployment;
+mod descriptors;
 mod files;
 mod fuzzing;
 mod health;

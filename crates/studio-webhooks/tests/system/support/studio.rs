@@ -149,6 +149,12 @@ impl Studio {
         }
     }
 
+    /// The broker's virtual host that is the test's own.
+    pub(crate) fn vhost(&self) -> String {
+        let url = self.amqp_url.as_deref().expect("an installation with RabbitMQ");
+        url.rsplit('/').next().and_then(|tail| tail.split('?').next()).unwrap().to_owned()
+    }
+
     /// The value of the setting `name`.
     pub(crate) fn setting(&self, name: &str) -> &str {
         let found = self.environment.iter().rev().find(|(known, _)| known == name);
@@ -188,14 +194,27 @@ impl Studio {
 
     /// Starts `command` as the process `name`, with these settings instead of the usual ones.
     pub(crate) fn spawn(&self, name: &str, command: &str, settings: &[(&str, &str)]) {
+        let mut command = self.command(&[command]);
+        command.envs(settings.iter().copied());
+        self.start_process(name, command);
+    }
+
+    /// Starts `command` as the process `name` after these words to the shell, such as `ulimit`.
+    pub(crate) fn spawn_under(&self, name: &str, command: &str, words: &str) {
+        let mut limited = Command::new("sh");
+        let script = format!(r#"{words}; exec "$0" "$@""#);
+        limited.args(["-c", &script, BINARY, command]).current_dir(self.folder.path());
+        limited.env_clear().envs(self.environment.iter().map(|(k, v)| (k, v)));
+        self.start_process(name, limited);
+    }
+
+    fn start_process(&self, name: &str, mut command: Command) {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.log_path(name))
             .unwrap();
-        let child = self
-            .command(&[command])
-            .envs(settings.iter().copied())
+        let child = command
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

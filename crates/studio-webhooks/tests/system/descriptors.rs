@@ -1,0 +1,48 @@
+//! A process that may open few files.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::endpoint::Endpoint;
+use crate::support::events::Published;
+use crate::support::studio::{Backend, Studio};
+use crate::support::{on_both, wait_at_most};
+
+/// Events, each of which is a request under way for as long as the endpoint takes.
+const EVENTS: usize = 600;
+
+/// More connections are wanted than there are descriptors: what cannot be sent is put off, no
+/// attempt is counted, and nobody's endpoint is blamed.
+async fn what_cannot_be_sent_is_put_off(backend: Backend) {
+    let settings = [
+        ("STUDIO__DISPATCHER__PER_WEBHOOK", "600"),
+        ("STUDIO__DISPATCHER__PER_HOST", "600"),
+        ("STUDIO__DISPATCHER__PER_USER", "600"),
+    ];
+    let studio = Studio::with(backend, &settings).await;
+    let process = if backend == Backend::Embedded { "all" } else { "dispatcher" };
+    assert_eq!(studio.terminate(process).await, 0);
+    studio.spawn_under(process, process, "ulimit -n 256");
+    studio.wait_ready(&studio.dispatcher).await;
+    let endpoint = Endpoint::slow(Duration::from_secs(2)).await;
+    let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
+    let events: Vec<Published> =
+        (0..EVENTS).map(|n| Published::in_project("usr_1", &format!("p{n}"))).collect();
+    studio.publish_all(&events).await;
+    let token = studio.token("usr_1", "user");
+    let path = format!("/v1/webhooks/{}/logs?status=success&limit=1", webhook.id);
+    wait_at_most(Duration::from_secs(90), "a log of every delivery", || async {
+        let (_, answer) = studio.call("GET", &path, &token, None).await;
+        (answer["meta"]["pagination"]["total"] == EVENTS).then_some(())
+    })
+    .await;
+    assert_eq!(endpoint.count(), EVENTS);
+    let second = endpoint.requests().into_iter().find(|r| r.header("X-Sentimatrix-Attempt") != "1");
+    assert!(second.is_none(), "an attempt was counted that was never made: {second:?}");
+    let log = studio.log(process);
+    let warnings = log.lines().filter(|line| line.contains("file descriptors")).count();
+    assert!((1..=10).contains(&warnings), "{warnings} warnings of it");
+}
+
+on_both!(what_cannot_be_sent_is_put_off);
