@@ -287,7 +287,8 @@ impl Broker for EmbeddedBroker {
     }
 
     fn health(&self) -> Health {
-        self.shelf.condition.trouble().map_or(Health::Ready, Health::Away)
+        let misplaced = || self.shelf.file.check_place().err().map(|error| error.to_string());
+        self.shelf.condition.trouble().or_else(misplaced).map_or(Health::Ready, Health::Away)
     }
 
     async fn inspect(&self, queue: Queue) -> Result<QueueState, BrokerError> {

@@ -13,6 +13,7 @@ mod json_scan;
 mod limits;
 mod matching;
 mod notice;
+mod placed_file;
 mod schedule;
 mod secret;
 pub mod setting;
@@ -31,6 +32,7 @@ pub use id::{
 pub use limits::{MAX_ATTEMPTS, MAX_EVENT_BYTES, MAX_EVENT_DEPTH, MAX_STORED_RESPONSE};
 pub use matching::{EventSet, InvalidPattern, Subscription};
 pub use notice::{Notice, NoticeKind, whole_seconds};
+pub use placed_file::{Misplaced, PlacedFile};
 pub use schedule::Schedule;
 pub use secret::Secret;
 pub use signature::{Signer, verify};

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::PlacedFile;
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection};
 
@@ -32,23 +33,28 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let keyring = Arc::new(Keyring::new(secrets)?);
         let url = database.url.as_str();
-        let (writer, reader) = if let Some(path) = url.strip_prefix("sqlite:") {
+        let (writer, reader, file) = if let Some(path) = url.strip_prefix("sqlite:") {
             sqlite(path.strip_prefix("//").unwrap_or(path), database.max_connections).await?
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             // Not the error: it repeats the URL, and with it the password.
             let both = connect(postgres(database)).await.map_err(|_| wrong_url(EXPECTED))?;
-            (both.clone(), both)
+            (both.clone(), both, None)
         } else {
             return Err(wrong_url(EXPECTED));
         };
-        Ok(Self { writer: Patient::new(writer), reader: Patient::new(reader), keyring })
+        let (mut writer, mut reader) = (Patient::new(writer), Patient::new(reader));
+        if let Some(file) = file.map(Arc::new) {
+            (writer, reader) = (writer.to(file.clone()), reader.from(file));
+        }
+        Ok(Self { writer, reader, keyring })
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers, and its file, where it is one, is still in its place.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
+        self.reader.check_file()?;
         self.reader.execute_unprepared("SELECT 1").await?;
         Ok(())
     }
@@ -98,7 +104,7 @@ fn postgres(database: &DatabaseConfig) -> ConnectOptions {
 async fn sqlite(
     path: &str,
     readers: u32,
-) -> Result<(DatabaseConnection, DatabaseConnection), StoreError> {
+) -> Result<(DatabaseConnection, DatabaseConnection, Option<PlacedFile>), StoreError> {
     let path = path.strip_suffix("?mode=rwc").unwrap_or(path);
     if path.is_empty() || path.contains(['?', '#', '%']) || path.contains(":memory:") {
         return Err(wrong_url("expected sqlite://PATH, the path of a file without `?`, `#`, `%`"));
@@ -121,7 +127,10 @@ async fn sqlite(
         .connect_lazy(true)
         .map_sqlx_sqlite_opts(|sqlite| durable(sqlite).pragma("query_only", "1"));
     // The writer first: it makes the file and switches it to WAL.
-    Ok((connect(writing).await?, connect(reading).await?))
+    let (writer, reader) = (connect(writing).await?, connect(reading).await?);
+    let file = PlacedFile::at(path)
+        .map_err(|e| wrong_url(&format!("{path:?} cannot be looked at: {e}")))?;
+    Ok((writer, reader, Some(file)))
 }
 
 fn durable(sqlite: SqliteConnectOptions) -> SqliteConnectOptions {

@@ -38,6 +38,7 @@ mod redeliveries;
 mod retention;
 mod suspects;
 mod sweep;
+mod turn;
 
 use std::sync::Arc;
 

@@ -6,26 +6,46 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use domain::PlacedFile;
 use sea_orm::{
     ConnectionTrait, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr, ExecResult,
     QueryResult, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions,
     TransactionTrait,
 };
 
+use crate::turn::{Turn, Turns};
+
 /// How long a statement is waited for, the wait for a connection included.
 const LONGEST: Duration = Duration::from_secs(6);
 
 /// A connection or transaction of which every statement ends within [`LONGEST`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Patient<C> {
     connection: C,
     /// Statements and commits so far, of a connection and of its transactions.
     done: Arc<AtomicU64>,
+    /// Of SQLite: the file that must stay where it is.
+    file: Option<Arc<PlacedFile>>,
+    /// Of SQLite's connection that writes.
+    turns: Option<Arc<Turns>>,
+    /// A transaction's own; dropped after it.
+    turn: Option<Turn>,
 }
 
 impl<C> Patient<C> {
     pub(crate) fn new(connection: C) -> Self {
-        Self { connection, done: Arc::default() }
+        Self { connection, done: Arc::default(), file: None, turns: None, turn: None }
+    }
+
+    /// Reads from `file`.
+    pub(crate) fn from(self, file: Arc<PlacedFile>) -> Self {
+        Self { file: Some(file), ..self }
+    }
+
+    /// Whether the file, where there is one, is still in its place.
+    pub(crate) fn check_file(&self) -> Result<(), DbErr> {
+        let placed = self.file.as_ref().map_or(Ok(()), |file| file.check());
+        placed.map_err(|error| DbErr::Conn(RuntimeErr::Internal(error.to_string())))
     }
 
     /// The connection itself, for what may take long.
@@ -40,20 +60,58 @@ impl<C> Patient<C> {
     }
 
     async fn counted<T>(&self, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-        let worked = in_time(work).await;
+        let in_turn = async {
+            let turn = match &self.turns {
+                Some(turns) if self.turn.is_none() => Some(turns.take().await?),
+                _ => None,
+            };
+            let worked = work.await?;
+            if let Some(turn) = turn {
+                turn.end_well();
+            }
+            Ok(worked)
+        };
+        let worked = in_time(in_turn).await;
         self.done.fetch_add(1, Ordering::Release);
         worked
     }
 }
 
+impl Clone for Patient<DatabaseConnection> {
+    fn clone(&self) -> Self {
+        Self {
+            connection: self.connection.clone(),
+            done: self.done.clone(),
+            file: self.file.clone(),
+            turns: self.turns.clone(),
+            turn: None,
+        }
+    }
+}
+
 impl Patient<DatabaseConnection> {
+    /// Writes to `file`, of which it is the only connection that does.
+    pub(crate) fn to(self, file: Arc<PlacedFile>) -> Self {
+        let turns = Turns::of(self.connection.get_sqlite_connection_pool().clone());
+        Self { file: Some(file), turns: Some(turns), ..self }
+    }
+
     /// A transaction that writes. SQLite takes its one write lock at the start, so that two that
     /// read first cannot both want to write.
     pub(crate) async fn begin(&self) -> Result<Patient<DatabaseTransaction>, DbErr> {
         let mode = Some(SqliteTransactionMode::Immediate);
         let options = TransactionOptions { sqlite_transaction_mode: mode, ..Default::default() };
-        let connection = in_time(self.connection.begin_with_options(options)).await?;
-        Ok(Patient { connection, done: self.done.clone() })
+        self.check_file()?;
+        let begin = async {
+            let turn = match &self.turns {
+                Some(turns) => Some(turns.take().await?),
+                None => None,
+            };
+            Ok((self.connection.begin_with_options(options).await?, turn))
+        };
+        let (connection, turn) = in_time(begin).await?;
+        let (done, turns) = (self.done.clone(), self.turns.clone());
+        Ok(Patient { connection, done, file: None, turns, turn })
     }
 
     pub(crate) async fn close(self) -> Result<(), DbErr> {
@@ -66,6 +124,9 @@ impl Patient<DatabaseTransaction> {
     pub(crate) async fn commit(self) -> Result<(), DbErr> {
         let committed = in_time(self.connection.commit()).await;
         self.done.fetch_add(1, Ordering::Release);
+        if let (Ok(()), Some(turn)) = (&committed, self.turn) {
+            turn.end_well();
+        }
         committed
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use domain::{Misplaced, PlacedFile};
 use sea_orm::sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
@@ -56,6 +57,7 @@ const READERS: u32 = 3;
 /// The open file.
 pub(super) struct QueueFile {
     path: String,
+    placed: PlacedFile,
     pub(super) readers: SqlitePool,
     /// Held as long as the file is open: a second process is refused.
     lock: Mutex<Option<File>>,
@@ -84,7 +86,15 @@ impl QueueFile {
             .max_connections(READERS)
             .test_before_acquire(false)
             .connect_lazy_with(options);
-        Ok((Self { path: path.to_owned(), readers, lock: Mutex::new(Some(lock)) }, writer))
+        let placed =
+            PlacedFile::at(path).map_err(|e| wrong(format!("it cannot be looked at: {e}")))?;
+        let lock = Mutex::new(Some(lock));
+        Ok((Self { path: path.to_owned(), placed, readers, lock }, writer))
+    }
+
+    /// Whether it is still where it was opened.
+    pub(super) fn check_place(&self) -> Result<(), Misplaced> {
+        self.placed.check()
     }
 
     /// What went wrong, with the file's name.

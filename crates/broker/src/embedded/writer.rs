@@ -2,6 +2,7 @@
 //! with one fsync, then answers, and hands on what it committed.
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -236,6 +237,7 @@ impl Writer {
         if !asked && !retire && !probe {
             return Ok(HashSet::new());
         }
+        self.shelf.file.check_place().map_err(|error| sqlx::Error::Io(io::Error::other(error)))?;
         // By hand: SQLite itself ends a transaction that meets a full disk, and sqlx would go on
         // counting it as open.
         self.run("BEGIN IMMEDIATE").await?;

@@ -1,10 +1,11 @@
-//! The embedded product's files: locked by somebody else, or damaged.
+//! The embedded product's files: locked by somebody else, damaged, full, or gone.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::endpoint::Endpoint;
 use crate::support::events::Published;
@@ -75,5 +76,100 @@ async fn a_damaged_file_stops_the_start_with_one_line_and_is_never_made_anew() {
         assert_eq!(lines.len(), 1, "{said}");
         assert!(!said.contains("panicked"), "{said}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+}
+
+/// Publishes batches through the API until one is refused; how many events were taken.
+async fn publish_until_refused(studio: &Studio) -> usize {
+    let token = studio.token("svc", "service");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut taken = 0;
+    while Instant::now() < deadline {
+        let events: Vec<Value> = (0..50)
+            .map(|n| {
+                let event = Published::in_project("usr_1", &format!("{taken}-{n}"));
+                serde_json::from_str(&event.message()).unwrap()
+            })
+            .collect();
+        match studio.call("POST", "/v1/events", &token, Some(&json!({ "events": events }))).await {
+            (202, _) => taken += 50,
+            (503, _) => return taken,
+            other => panic!("neither taken nor refused: {other:?}"),
+        }
+    }
+    panic!("a minute, and the file is not full");
+}
+
+/// A limit of a file's size stands for the disk: what cannot be written stops the work, is said,
+/// and goes on when there is room, with nothing lost and nothing sent twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_the_work_until_there_is_room() {
+    let studio = Studio::start(Backend::Embedded).await;
+    assert_eq!(studio.terminate("all").await, 0);
+    studio.spawn_under("all", "all", "trap '' XFSZ; ulimit -S -f 4000");
+    studio.wait_ready(&studio.api).await;
+    let endpoint = Endpoint::answering([200]).await;
+    let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
+    let taken = publish_until_refused(&studio).await;
+    let away = wait_for("the cause being named", || async {
+        let (status, answer) = studio.readiness(&studio.api).await;
+        (status == 503).then_some(answer)
+    })
+    .await;
+    // SQLite calls a file at its limit an error of the disk, and a disk at its own one full.
+    assert!(away.to_string().contains("disk"), "{away}");
+    let pid = studio.pid("all").to_string();
+    let raised = Command::new("prlimit").args(["--pid", &pid, "--fsize=unlimited"]).status();
+    assert!(raised.unwrap().success());
+    studio.wait_ready(&studio.api).await;
+    let token = studio.token("usr_1", "user");
+    let path = format!("/v1/webhooks/{}/logs?status=success&limit=1", webhook.id);
+    let logged = || async {
+        let (_, answer) = studio.call("GET", &path, &token, None).await;
+        answer["meta"]["pagination"]["total"].as_u64().map_or(0, |total| total as usize)
+    };
+    wait_for("a log of every event that was taken", || async {
+        (logged().await >= taken).then_some(())
+    })
+    .await;
+    // It is in the file, not only in what the process believes of it.
+    studio.kill("all");
+    studio.spawn("all", "all", &[]);
+    studio.wait_ready(&studio.api).await;
+    assert!(logged().await >= taken);
+    let ids: BTreeSet<String> = endpoint.requests().iter().map(|r| r.event_id()).collect();
+    assert_eq!(ids.len(), endpoint.count(), "some were sent twice");
+}
+
+/// What goes on being written to a file that somebody removed would be gone with the process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_moved_away_stops_the_work_until_it_is_back() {
+    for file in ["store.db", "queues.db"] {
+        let studio = Studio::start(Backend::Embedded).await;
+        let endpoint = Endpoint::answering([200]).await;
+        let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
+        studio.publish(&Published::in_project("usr_1", "p")).await;
+        studio.wait_for_log(&webhook, "success").await;
+        let (here, gone) = (studio.folder.path().join(file), studio.folder.path().join("gone"));
+        std::fs::rename(&here, &gone).unwrap();
+        let (token, body) = (studio.token("usr_1", "user"), json!({ "name": "another" }));
+        let path = format!("/v1/webhooks/{}", webhook.id);
+        let changed = studio.call("PUT", &path, &token, Some(&body)).await;
+        let event = serde_json::from_str(&Published::in_project("usr_1", "p").message()).unwrap();
+        let service = studio.token("svc", "service");
+        let published = studio.call("POST", "/v1/events", &service, Some(&event)).await;
+        let refused = if file == "store.db" { changed } else { published };
+        assert_eq!(refused.0, 503, "{}", refused.1);
+        let (status, answer) = studio.readiness(&studio.api).await;
+        assert_eq!(status, 503, "{answer}");
+        assert!(answer.to_string().contains(file), "{answer}");
+        std::fs::rename(&gone, &here).unwrap();
+        studio.wait_ready(&studio.api).await;
+        let event = Published::in_project("usr_1", "p");
+        studio.publish(&event).await;
+        wait_for("the delivery", || async {
+            endpoint.requests().iter().any(|r| r.event_id() == event.id).then_some(())
+        })
+        .await;
     }
 }
