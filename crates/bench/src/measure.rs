@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bench::arrivals::{Arrivals, Seen};
+use bench::limit;
 use bench::load::{AmqpPublisher, HttpPublisher};
 use bench::product::{Product, Running, token};
 use bench::report::Report;
 use bench::servers::{self, Postgres, RabbitMq, target_folder};
 use bench::usage::{cpu_seconds, family, peak_mib};
-use bench::{limit, usage};
 
 /// Events a second at the low rate, and for how long.
 const LOW_RATE: u32 = 200;
@@ -109,7 +109,11 @@ impl Machine {
         let publisher = AmqpPublisher::connect(&url).await?;
         let looping = start()?;
         self.low_rate("limit", &publisher, report).await?;
+        let used =
+            || [("the loop", cpu_seconds(&[looping.pid()])), ("RabbitMQ", self.broker_cpu())];
+        let before = used();
         self.saturate("limit", &publisher, report).await?;
+        self.add_used("limit", before, used(), report);
         drop(looping);
         publisher.flood(self.events).await?;
         let looping = start()?;
@@ -143,13 +147,7 @@ impl Machine {
         // What is recorded after the last arrival counts too.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let after = self.used(&dispatcher);
-        let per = 100_000.0 / self.events as f64;
-        for ((name, before), (_, after)) in before.iter().zip(&after) {
-            report.add(
-                &format!("services, CPU s of {name} per 100,000 deliveries"),
-                (after - before) * per,
-            );
-        }
+        self.add_used("services", before, after, report);
         report.add("services, peak MiB of the dispatcher", peak_mib(&[dispatcher.pid()]));
         let broker = self.broker.pid().map(family).unwrap_or_default();
         report.add("services, peak MiB of RabbitMQ", peak_mib(&broker));
@@ -266,12 +264,29 @@ impl Machine {
 
     /// CPU seconds so far of each process that a delivery costs.
     fn used(&self, dispatcher: &Running) -> [(&'static str, f64); 3] {
-        let broker = self.broker.pid().map(family).unwrap_or_default();
         [
             ("the dispatcher", cpu_seconds(&[dispatcher.pid()])),
-            ("RabbitMQ", usage::cpu_seconds(&broker)),
-            ("PostgreSQL", usage::cpu_seconds(&self.database.pids())),
+            ("RabbitMQ", self.broker_cpu()),
+            ("PostgreSQL", cpu_seconds(&self.database.pids())),
         ]
+    }
+
+    fn broker_cpu(&self) -> f64 {
+        cpu_seconds(&self.broker.pid().map(family).unwrap_or_default())
+    }
+
+    /// What each process used between two looks, for 100,000 deliveries.
+    fn add_used<const N: usize>(
+        &self,
+        what: &str,
+        before: [(&str, f64); N],
+        after: [(&str, f64); N],
+        report: &mut Report,
+    ) {
+        for ((name, before), (_, after)) in before.into_iter().zip(after) {
+            let used = (after - before) * 100_000.0 / self.events as f64;
+            report.add(&format!("{what}, CPU s of {name} per 100,000 deliveries"), used);
+        }
     }
 }
 

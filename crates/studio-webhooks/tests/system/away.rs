@@ -21,6 +21,9 @@ const NOTICED: Duration = Duration::from_secs(9);
 /// Within this of its return, everything works as before.
 const BACK: Duration = Duration::from_secs(5);
 
+/// A user of the database that its limits apply to.
+const USER: &str = "limited";
+
 /// A broker and a database to be broken, by one test at a time.
 struct Breakable {
     broker: RabbitMq,
@@ -33,6 +36,7 @@ async fn breakable() -> MutexGuard<'static, Breakable> {
         SERVERS.get_or_init(|| {
             let options = PostgresOptions { fsync: false, ..PostgresOptions::default() };
             let database = Postgres::start("breakable", options).unwrap();
+            database.sql("postgres", &format!("CREATE ROLE {USER} LOGIN")).unwrap();
             Mutex::new(Breakable { broker: RabbitMq::start("breakable").unwrap(), database })
         })
     });
@@ -43,7 +47,12 @@ impl Breakable {
     async fn studio(&self, settings: &[(&str, &str)]) -> Studio {
         let vhost = format!("away{}", rand::random::<u32>());
         let broker = format!("{}?heartbeat=2", self.broker.vhost(&vhost).unwrap());
-        Studio::on(self.database.fresh_database().unwrap(), broker, settings).await
+        let database = self.database.fresh_database().unwrap();
+        let name = database.rsplit('/').next().unwrap();
+        let own = format!("ALTER DATABASE {name} OWNER TO {USER}");
+        self.database.sql("postgres", &own).unwrap();
+        let database = database.replace("postgres@", &format!("{USER}@"));
+        Studio::on(database, broker, settings).await
     }
 }
 
@@ -140,6 +149,78 @@ async fn while_the_database_is_away_nothing_is_lost_and_nothing_is_sent_over_and
     assert_eq!(endpoint.count(), 201, "each was sent once");
 }
 
+/// Makes a database refuse what it is asked, then take it back: nothing is lost, and users are told
+/// to try again.
+async fn survives_refusal(
+    refuse: impl AsyncFn(&Breakable, &Studio),
+    relent: impl AsyncFn(&Breakable, &Studio),
+) {
+    let servers = breakable().await;
+    let studio = servers.studio(&[]).await;
+    let (endpoint, webhook) = warmed_up(&studio).await;
+    refuse(&servers, &studio).await;
+    let events: Vec<Published> =
+        (0..50).map(|n| Published::in_project("usr_1", &format!("p{n}"))).collect();
+    studio.publish_all(&events).await;
+    let token = studio.token("usr_1", "user");
+    let change = json!({ "name": "another" });
+    let path = format!("/v1/webhooks/{}", webhook.id);
+    let refused = studio.call("PUT", &path, &token, Some(&change)).await;
+    relent(&servers, &studio).await;
+    assert_eq!(refused.0, 503, "{}", refused.1);
+    wait_until_back(&studio).await;
+    within(BACK, "every delivery", endpoint.wait_for(51)).await;
+    let path = format!("/v1/webhooks/{}/logs?status=success&limit=1", webhook.id);
+    wait_at_most(BACK, "a log of every delivery", || async {
+        let (_, answer) = studio.call("GET", &path, &token, None).await;
+        (answer["meta"]["pagination"]["total"] == 51).then_some(())
+    })
+    .await;
+    assert_eq!(endpoint.count(), 51, "each was sent once");
+}
+
+fn sql(servers: &Breakable, database: &str, text: &str) -> String {
+    tokio::task::block_in_place(|| servers.database.sql(database, text)).unwrap()
+}
+
+fn database_of(studio: &Studio) -> String {
+    studio.setting("STUDIO__DATABASE__URL").rsplit('/').next().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_takes_no_writes_for_a_while_loses_nothing() {
+    let read_only = |on: &'static str| {
+        async move |servers: &Breakable, studio: &Studio| {
+            let name = database_of(studio);
+            let set = format!("ALTER DATABASE {name} SET default_transaction_read_only = {on}");
+            sql(servers, "postgres", &set);
+            disconnect(servers, &name);
+        }
+    };
+    survives_refusal(read_only("on"), read_only("off")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_without_connections_to_spare_loses_nothing() {
+    let allow = |connections: i32| {
+        async move |servers: &Breakable, studio: &Studio| {
+            let limit = format!("ALTER ROLE {USER} CONNECTION LIMIT {connections}");
+            sql(servers, "postgres", &limit);
+            if connections == 0 {
+                disconnect(servers, &database_of(studio));
+            }
+        }
+    };
+    survives_refusal(allow(0), allow(-1)).await;
+}
+
+fn disconnect(servers: &Breakable, database: &str) {
+    let end = format!(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database}'"
+    );
+    sql(servers, "postgres", &end);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_without_memory_counts_as_away_for_publishing_only() {
     let servers = breakable().await;
@@ -172,9 +253,7 @@ async fn a_broker_that_comes_back_empty_delays_retries_by_the_sweep_and_loses_no
     studio.wait_for_log(&webhook, "retrying").await;
     tokio::task::block_in_place(|| {
         servers.broker.wipe_and_restart().unwrap();
-        let url = studio.amqp_url.as_deref().unwrap();
-        let vhost = url.rsplit('/').next().unwrap().split('?').next().unwrap();
-        servers.broker.vhost(vhost).unwrap();
+        servers.broker.vhost(&studio.vhost()).unwrap();
     });
     within(Duration::from_secs(60), "the retry", endpoint.wait_for(2)).await;
     studio.wait_for_log(&webhook, "success").await;

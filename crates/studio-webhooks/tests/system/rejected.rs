@@ -1,5 +1,6 @@
 //! What is no event is kept with its reason, and holds up nothing.
 
+use bench::usage::peak_mib;
 use futures::StreamExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -110,4 +111,27 @@ async fn protobuf_events_are_delivered_with_the_same_bytes() {
     let url = studio.amqp_url.clone().unwrap();
     publish_raw(&url, &[(event.kind.clone(), body)], "application/x-protobuf").await;
     assert_eq!(endpoint.wait_for(1).await[0].text(), event.payload());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_huge_message_costs_no_more_than_three_times_its_size() {
+    let studio = Studio::start(Backend::Servers).await;
+    let url = studio.amqp_url.clone().unwrap();
+    let processes = ["dispatcher", "gateway"].map(|name| (name, studio.pid(name)));
+    let before = processes.map(|(_, pid)| peak_mib(&[pid]));
+    for mib in [16, 100] {
+        let body = vec![b'x'; mib << 20];
+        publish_raw(&url, &[("scrape.completed".into(), body)], "application/json").await;
+        assert_eq!(rejected(&url, 1).await, ["too_large"]);
+        for ((name, pid), before) in processes.into_iter().zip(before) {
+            let grown = peak_mib(&[pid]) - before;
+            // The client library gathers it in a buffer that doubles, from frames on their way.
+            let most = 3.0 * mib as f64 + 16.0;
+            assert!(grown < most, "{name}: {grown:.0} MiB for {mib} MiB");
+        }
+    }
+    let endpoint = Endpoint::answering([200]).await;
+    studio.webhook("usr_1", &endpoint.url(), json!({})).await;
+    studio.publish(&Published::in_project("usr_1", "p")).await;
+    endpoint.wait_for(1).await;
 }

@@ -50,7 +50,7 @@ async fn set_passwords(studio: &mut Studio, backend: Backend) {
         format!("{scheme}://{user}:{PASSWORD}@{}", rest.split_once('@').unwrap().1)
     };
     let database = with_password(studio.setting("STUDIO__DATABASE__URL"), "postgres");
-    let vhost = studio.setting("STUDIO__BROKER__URL").rsplit('/').next().unwrap().to_owned();
+    let vhost = studio.vhost();
     let broker = with_password(studio.setting("STUDIO__BROKER__URL"), &vhost);
     tokio::task::spawn_blocking(move || {
         let server = RabbitMq::shared();

@@ -8,6 +8,16 @@ use serde_json::json;
 use crate::support::endpoint::Endpoint;
 use crate::support::events::Published;
 use crate::support::studio::{Backend, Studio};
+use crate::support::wait_for;
+
+async fn ctl(arguments: &[&str]) {
+    let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    let run = move || {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        RabbitMq::shared().ctl(&arguments).unwrap()
+    };
+    tokio::task::spawn_blocking(run).await.unwrap();
+}
 
 async fn retries_survive(command: &'static str, vanished: &str) {
     let delay =
@@ -17,13 +27,7 @@ async fn retries_survive(command: &'static str, vanished: &str) {
     let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
     studio.publish(&Published::in_project("usr_1", "p")).await;
     studio.wait_for_log(&webhook, "retrying").await;
-    let url = studio.amqp_url.clone().unwrap();
-    let vhost = url.rsplit('/').next().unwrap().to_owned();
-    tokio::task::spawn_blocking(move || {
-        RabbitMq::shared().ctl(&[command, "-p", &vhost, "studio.deliver.retry.7s"]).unwrap()
-    })
-    .await
-    .unwrap();
+    ctl(&[command, "-p", &studio.vhost(), "studio.deliver.retry.7s"]).await;
     // What fails from now on is planned as before, in a queue that may have to be made again.
     let next = Endpoint::answering([500, 200]).await;
     studio.webhook("usr_2", &next.url(), json!({})).await;
@@ -53,18 +57,59 @@ async fn connections_that_are_closed_from_outside_are_made_again_within_seconds(
     let studio = Studio::start(Backend::Servers).await;
     let endpoint = Endpoint::answering([200]).await;
     studio.webhook("usr_1", &endpoint.url(), json!({})).await;
-    let url = studio.amqp_url.clone().unwrap();
     for round in 1..=3 {
-        let vhost = url.rsplit('/').next().unwrap().to_owned();
-        tokio::task::spawn_blocking(move || {
-            let close = ["close_all_connections", "--vhost", &vhost, "a test"];
-            RabbitMq::shared().ctl(&close).unwrap()
-        })
-        .await
-        .unwrap();
+        ctl(&["close_all_connections", "--vhost", &studio.vhost(), "a test"]).await;
         studio.publish(&Published::in_project("usr_1", "p")).await;
         tokio::time::timeout(Duration::from_secs(5), endpoint.wait_for(round))
             .await
             .unwrap_or_else(|_| panic!("no delivery within 5 s of the cut"));
     }
+}
+
+/// RabbitMQ tries three minutes later what a queue did not confirm (`rabbit_fifo_dlx_worker`).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_falls_due_while_its_queue_is_down_is_late_by_less_than_a_minute() {
+    let settings =
+        [("STUDIO__DELIVERY__RETRY_DELAYS", "4s,5s"), ("STUDIO__DISPATCHER__SWEEP_EVERY", "2s")];
+    let studio = Studio::with(Backend::Servers, &settings).await;
+    let endpoint = Endpoint::answering([500, 200]).await;
+    let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
+    studio.publish(&Published::in_project("usr_1", "p")).await;
+    studio.wait_for_log(&webhook, "retrying").await;
+    let queue = format!("{{'{}_studio.deliver', node()}}", studio.vhost());
+    ctl(&["eval", &format!("ra:stop_server(quorum_queues, {queue}).")]).await;
+    // How long the fault lasts: past the time at which the retry is due.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(endpoint.count(), 1, "the queue was not down");
+    ctl(&["eval", &format!("ra:restart_server(quorum_queues, {queue}).")]).await;
+    tokio::time::timeout(Duration::from_secs(60), endpoint.wait_for(2))
+        .await
+        .unwrap_or_else(|_| panic!("no second attempt within a minute"));
+    studio.wait_for_log(&webhook, "success").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn permissions_that_are_taken_away_and_given_back_leave_everything_as_it_was() {
+    let studio = Studio::start(Backend::Servers).await;
+    let endpoint = Endpoint::answering([200]).await;
+    studio.webhook("usr_1", &endpoint.url(), json!({})).await;
+    let vhost = studio.vhost();
+    ctl(&["clear_permissions", "-p", &vhost, "guest"]).await;
+    ctl(&["close_all_connections", "--vhost", &vhost, "a test"]).await;
+    for base in [&studio.api, &studio.dispatcher] {
+        wait_for("the broker being named", || async {
+            let (status, answer) = studio.readiness(base).await;
+            (status == 503 && answer["broker"] != "ready").then_some(())
+        })
+        .await;
+    }
+    ctl(&["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]).await;
+    let given_back = std::time::Instant::now();
+    for base in [&studio.api, &studio.dispatcher] {
+        studio.wait_ready(base).await;
+    }
+    studio.publish(&Published::in_project("usr_1", "p")).await;
+    endpoint.wait_for(1).await;
+    let took = given_back.elapsed();
+    assert!(took < Duration::from_secs(5), "back after {took:?}");
 }

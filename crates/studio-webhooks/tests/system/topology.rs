@@ -12,7 +12,7 @@ async fn without_configuration_the_delays_are_those_of_the_specification() {
     studio.forget_setting("STUDIO__DELIVERY__RETRY_DELAYS");
     studio.spawn("api", "api", &[]);
     studio.wait_ready(&studio.api).await;
-    let vhost = studio.amqp_url.as_ref().unwrap().rsplit('/').next().unwrap().to_owned();
+    let vhost = studio.vhost();
     let queues = RabbitMq::shared().queue_arguments(&vhost).unwrap();
     let minute = 60_000;
     for (name, ttl) in
