@@ -22,6 +22,7 @@ mod operations;
 mod operator;
 mod pace;
 mod poison;
+mod power;
 mod rejected;
 mod repeats;
 mod resuming;
