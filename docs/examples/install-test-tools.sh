@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need and the machine does not have: RabbitMQ and PostgreSQL (Debian's
-# packages, not started), Chromium, a Python environment with pika and schemathesis, and Node with
+# packages, not started), Chromium, libfaketime, a Python environment with pika and schemathesis, and Node with
 # amqplib, ws and playwright-core; called with `bench`, nginx with nchan too. Runs as root or with
 # sudo; does nothing where everything is there.
 set -euo pipefail
@@ -15,6 +15,7 @@ command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
 command -v python3 >/dev/null || packages+=(python3)
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || packages+=(libfaketime)
 command -v chromium >/dev/null || packages+=(chromium)
 [ "${1:-}" != bench ] || [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] ||
     packages+=(nginx-core libnginx-mod-nchan)

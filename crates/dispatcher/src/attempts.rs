@@ -8,7 +8,6 @@ use std::time::Duration;
 use broker::{Outgoing, Queue, Target};
 use domain::{DeliveryStatus, DeliveryTask, FailureKind};
 use store::Outcome;
-use time::OffsetDateTime;
 
 use crate::claims::Part;
 use crate::gate::Busy;
@@ -43,7 +42,7 @@ pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
         return defer(&context, part, task, Busy::AtItsLimit).await;
     }
     context.slots.note(&subscriber.gate, &report);
-    let verdict = retries::verdict(&context.schedule, task.attempt, &report);
+    let verdict = retries::verdict(&context.schedule, task.attempt, &report, context.clock.now());
     if let Some(failure) = &report.failure {
         tracing::info!(
             delivery.id = %task.id,
@@ -99,7 +98,7 @@ fn next_message(
 /// Sends a delivery back to the broker to wait its turn: no attempt, shown as deferred.
 pub(crate) async fn defer(context: &Context, part: Part, mut task: DeliveryTask, busy: Busy) {
     context.metrics.deferred();
-    let now = OffsetDateTime::now_utc();
+    let now = context.clock.now();
     let (queue, wait) = retries::turn(&context.schedule, busy);
     if let Busy::Paced(wait) = busy {
         task.not_before = Some(now + wait);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use broker::{Incoming, Queue};
 use domain::{Cause, DeliveryId, DeliveryTask, Event, Rejection};
 use store::StoreError;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::Context;
@@ -116,7 +115,7 @@ async fn task(context: &Arc<Context>, incoming: Incoming, suspicion: Option<Susp
     };
     let (context, spawner) = (context.clone(), context.tasks.clone());
     spawner.spawn(async move {
-        let left = task.not_before.map(|due| due - OffsetDateTime::now_utc());
+        let left = task.not_before.map(|due| due - context.clock.now());
         match left.and_then(|left| Duration::try_from(left).ok()) {
             Some(left) if !left.is_zero() => {
                 let patient = context.patience.try_acquire().ok().filter(|_| left <= SHORT_WAIT);
@@ -226,7 +225,7 @@ async fn put_off(context: &Context, claim: &Arc<Claim>, task: &DeliveryTask) {
 }
 
 async fn put_off_part(context: &Context, claim: &Arc<Claim>, task: &DeliveryTask) {
-    let next = crate::retries::delayed(&context.schedule, task, OffsetDateTime::now_utc());
+    let next = crate::retries::delayed(&context.schedule, task, context.clock.now());
     let finished = Finished { outcome: None, next: Some(next), part: claim.part() };
     context.recorder.finish(finished).await;
 }

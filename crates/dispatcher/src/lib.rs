@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use broker::{Queue, SharedBroker};
 use delivery::Sender;
-use domain::Schedule;
+use domain::{Schedule, SteadyClock};
 use store::Store;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -72,6 +72,8 @@ struct Context {
     broker: SharedBroker,
     sender: Sender,
     schedule: Schedule,
+    /// By which deliveries are due.
+    clock: SteadyClock,
     subscribers: Subscribers,
     claims: Claims,
     slots: Arc<Slots>,
@@ -107,6 +109,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         suspects: Semaphore::new(1),
         progress: Progress::of(store.clone()),
         metrics: metrics::Metrics::new(),
+        clock: SteadyClock::start(),
         stop: stop.clone(),
         tasks: tasks.clone(),
         store,

@@ -21,17 +21,19 @@ pub(crate) struct Verdict {
     pub(crate) next: Option<(Duration, OffsetDateTime)>,
 }
 
-/// What follows `report`, the outcome of attempt `attempt`.
-pub(crate) fn verdict(schedule: &Schedule, attempt: u32, report: &AttemptReport) -> Verdict {
+/// What follows `report`, the outcome of attempt `attempt`, which ended at `now`.
+pub(crate) fn verdict(
+    schedule: &Schedule,
+    attempt: u32,
+    report: &AttemptReport,
+    now: OffsetDateTime,
+) -> Verdict {
     if report.succeeded() {
         return Verdict { status: DeliveryStatus::Success, next: None };
     }
     match schedule.wait_after(attempt, report.retry_after) {
         None => Verdict { status: DeliveryStatus::Failed, next: None },
-        Some(wait) => {
-            let due = report.started_at + report.duration + wait;
-            Verdict { status: DeliveryStatus::Retrying, next: Some((wait, due)) }
-        }
+        Some(wait) => Verdict { status: DeliveryStatus::Retrying, next: Some((wait, now + wait)) },
     }
 }
 

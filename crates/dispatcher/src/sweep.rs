@@ -8,7 +8,6 @@ use broker::{Outgoing, Queue, Target};
 use domain::{DeliveryId, DeliveryTask};
 use store::{Overdue, StoreError};
 use telemetry::Gauge;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::Context;
@@ -51,7 +50,7 @@ async fn round(
     if !context.store.acquire_lease("sweep", holder, period * 2).await? {
         return Ok(());
     }
-    let due_before = OffsetDateTime::now_utc() - PATIENCE;
+    let due_before = context.clock.now() - PATIENCE;
     gauge.record(context.store.count_overdue(due_before).await?, &[]);
     // What is overdue may only stand in line: it must not grow by copies.
     if !matches!(context.broker.depth(Queue::Deliver).await, Ok(depth) if depth < ROUND) {
@@ -65,7 +64,7 @@ async fn round(
         }
         let sent = publish(context, found).await;
         tracing::warn!("{} overdue deliveries were published again", sent.len());
-        context.store.postpone(&sent, OffsetDateTime::now_utc() + AGAIN_AFTER).await?;
+        context.store.postpone(&sent, context.clock.now() + AGAIN_AFTER).await?;
         if !full || sent.is_empty() {
             return Ok(());
         }

@@ -18,6 +18,7 @@ mod schedule;
 mod secret;
 pub mod setting;
 mod signature;
+mod steady_clock;
 mod webhook;
 
 pub use catalogue::{EventType, UnknownEventType};
@@ -36,6 +37,7 @@ pub use placed_file::{Misplaced, PlacedFile};
 pub use schedule::Schedule;
 pub use secret::Secret;
 pub use signature::{Signer, verify};
+pub use steady_clock::SteadyClock;
 pub use webhook::{InvalidSubscription, Webhook};
 
 /// `proto/event.proto`, compiled.

@@ -1,26 +1,25 @@
-//! Time that never goes back and never jumps: the system's clock when the file was opened, and
-//! how long that is ago. A clock that is set makes no delivery early and none a step late.
+//! The clock of the file: steady, and never behind what it holds already.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use domain::SteadyClock;
 use time::OffsetDateTime;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
-    began: Instant,
-    began_at: i64,
-}
+pub(super) struct Clock(SteadyClock);
 
 impl Clock {
     /// Begins now, but not before `at_least` (unix ms).
     pub(super) fn start(at_least: i64) -> Self {
-        let began_at = unix_millis(OffsetDateTime::now_utc()).max(at_least);
-        Self { began: Instant::now(), began_at }
+        let at_least = i128::from(at_least) * 1_000_000;
+        let at_least = OffsetDateTime::from_unix_timestamp_nanos(at_least);
+        let now = OffsetDateTime::now_utc();
+        Self(SteadyClock::start_at(at_least.map_or(now, |at_least| now.max(at_least))))
     }
 
     /// Now, in unix ms.
     pub(super) fn now(&self) -> i64 {
-        self.began_at.saturating_add(millis(self.began.elapsed()))
+        unix_millis(self.0.now())
     }
 
     /// How long it is until `at`.

@@ -2,12 +2,15 @@
 //! nothing, and go on within seconds of its return, with no restart.
 
 use std::future::Future;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bench::servers::{Postgres, PostgresOptions, RabbitMq};
 use bench::usage::cpu_seconds;
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::support::endpoint::Endpoint;
@@ -212,6 +215,61 @@ async fn a_database_without_connections_to_spare_loses_nothing() {
         }
     };
     survives_refusal(allow(0), allow(-1)).await;
+}
+
+/// Passes everything on to `port` after so many milliseconds; its own port.
+async fn slow_way_to(port: u16, delay: Arc<AtomicU64>) -> u16 {
+    async fn carry(
+        mut from: impl AsyncRead + Unpin,
+        mut to: impl AsyncWrite + Unpin,
+        delay: Arc<AtomicU64>,
+    ) {
+        let mut piece = vec![0; 65_536];
+        while let Ok(read @ 1..) = from.read(&mut piece).await {
+            tokio::time::sleep(Duration::from_millis(delay.load(Ordering::Relaxed))).await;
+            if to.write_all(&piece[..read]).await.is_err() {
+                return;
+            }
+        }
+    }
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let own = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            let ((from_client, to_client), (from_server, to_server)) =
+                (client.into_split(), server.into_split());
+            tokio::spawn(carry(from_client, to_server, delay.clone()));
+            tokio::spawn(carry(from_server, to_client, delay.clone()));
+        }
+    });
+    own
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_database_delays_the_log_and_doubles_nothing() {
+    let servers = breakable().await;
+    let port = servers.database.port();
+    let delay = Arc::new(AtomicU64::new(0));
+    let slow = slow_way_to(port, delay.clone()).await;
+    let database = servers.database.fresh_database().unwrap();
+    let database = database.replace(&port.to_string(), &slow.to_string());
+    let broker = servers.broker.vhost(&format!("slow{}", rand::random::<u32>())).unwrap();
+    let studio = Studio::on(database, broker, &[]).await;
+    let endpoint = Endpoint::answering([200]).await;
+    let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
+    let events: Vec<Published> =
+        (0..1_000).map(|n| Published::in_project("usr_1", &format!("p{n}"))).collect();
+    delay.store(100, Ordering::Relaxed);
+    studio.publish_all(&events).await;
+    let token = studio.token("usr_1", "user");
+    let path = format!("/v1/webhooks/{}/logs?status=success&limit=1", webhook.id);
+    wait_for("a log of every delivery", || async {
+        let (_, answer) = studio.call("GET", &path, &token, None).await;
+        (answer["meta"]["pagination"]["total"] == events.len()).then_some(())
+    })
+    .await;
+    assert_eq!(endpoint.count(), events.len(), "each was sent once");
 }
 
 fn disconnect(servers: &Breakable, database: &str) {

@@ -6,6 +6,7 @@ mod away;
 mod browser;
 mod changes;
 mod chaos;
+mod clocks;
 mod commands;
 mod crashes;
 mod deployment;
