@@ -1,5 +1,5 @@
 //! `make soak`: steady load for a long time. At the end each of the product's processes has as
-//! much memory as after the first minute, or this fails.
+//! much memory as once it had settled, or this fails.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,8 +15,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// How long the arrivals of a minute may take beyond it.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Growth of a process between the first minute and the last that is none: a fifth, and 16 MiB
-/// for caches that fill (the ids of 200,000 events among them).
+/// The minute after which everything has settled: the gateway remembers the events of five
+/// (`gateway.resume_age`).
+const SETTLED: u32 = 6;
+
+/// Growth of a process from then to the last minute that is none: a fifth, and 16 MiB for caches
+/// that fill (the ids of 200,000 events among them).
 const GROWTH: f64 = 1.2;
 const CACHES: f64 = 16.0;
 
@@ -67,7 +71,9 @@ pub(crate) async fn run(
             seen.percentile_ms(0.99),
             shown.join(", ")
         );
-        first.get_or_insert(now);
+        if minute <= SETTLED.min(minutes / 2).max(1) {
+            first = Some(now);
+        }
     }
     let (first, last) = (first.unwrap_or_default(), subject.memory());
     let grown = |(name, before): &(&str, f64), (_, after): &(&str, f64)| {

@@ -44,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::GatewayConfig;
 pub use listener::prepare;
+pub use outbox::WRITE_BUFFER;
 
 use crate::hub::Hub;
 use crate::worker::Worker;
@@ -119,8 +120,7 @@ pub async fn serve(
     .client_request_timeout(Duration::from_secs(10))
     // The gateway has its own limit, and answers beyond it; at this one it would stop accepting.
     .max_connections(draining.config.connections.saturating_mul(2).max(1_024))
-    // What a burst grows a connection's buffer to stays with it for life.
-    .h1_write_buffer_size(8 * 1024)
+    .h1_write_buffer_size(WRITE_BUFFER)
     .shutdown_timeout(5)
     .disable_signals()
     .listen(listener)?

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-/// Largest piece that is handed over at once. What a burst grows a connection's write buffer to
-/// stays with it for life, so that it must not be large.
-const PIECE: usize = 8 * 1024;
+/// Bytes in a connection's write buffer beyond which nothing more is put into it, and the largest
+/// piece that is put into it at once. Together they are no more than the buffer has to begin with
+/// (8 KiB): what it grows to in a burst would stay with the connection for life.
+pub const WRITE_BUFFER: usize = 4 * 1024;
 
 /// Frames that wait for one connection.
 pub(crate) struct Outbox {
@@ -139,8 +140,9 @@ impl Outbox {
 
     fn take(&mut self, now: Instant) -> Option<Bytes> {
         let first = self.frames.front_mut()?;
-        self.torn = first.len() > PIECE;
-        let piece = if self.torn { Some(first.split_to(PIECE)) } else { self.frames.pop_front() };
+        self.torn = first.len() > WRITE_BUFFER;
+        let piece =
+            if self.torn { Some(first.split_to(WRITE_BUFFER)) } else { self.frames.pop_front() };
         let piece = piece?;
         if self.frames.is_empty() && self.frames.capacity() > 16 {
             // A burst leaves nothing behind.
@@ -209,11 +211,11 @@ mod tests {
     #[test]
     fn one_frame_larger_than_the_bound_still_goes_out() {
         let (mut outbox, _, now) = outbox();
-        assert_eq!(outbox.push(frame(20_000), PATIENCE, now), Pushed::Waiting);
+        assert_eq!(outbox.push(frame(10_000), PATIENCE, now), Pushed::Waiting);
         let pieces = [next(&mut outbox), next(&mut outbox), next(&mut outbox), next(&mut outbox)];
-        let expected = [Poll::Ready(Some(PIECE)), Poll::Ready(Some(PIECE))];
+        let expected = [Poll::Ready(Some(WRITE_BUFFER)), Poll::Ready(Some(WRITE_BUFFER))];
         assert_eq!(pieces[..2], expected);
-        assert_eq!(pieces[2..], [Poll::Ready(Some(20_000 - 2 * PIECE)), Poll::Pending]);
+        assert_eq!(pieces[2..], [Poll::Ready(Some(10_000 - 2 * WRITE_BUFFER)), Poll::Pending]);
     }
 
     #[test]
@@ -229,13 +231,13 @@ mod tests {
     fn a_goodbye_comes_after_the_rest_of_a_torn_frame_and_then_nothing() {
         let (mut outbox, total, now) = outbox();
         let wide = Patience { bytes: 100_000, ..PATIENCE };
-        outbox.push(frame(9_000), wide, now);
+        outbox.push(frame(5_000), wide, now);
         outbox.push(frame(50), wide, now);
-        assert_eq!(next(&mut outbox), Poll::Ready(Some(PIECE)));
+        assert_eq!(next(&mut outbox), Poll::Ready(Some(WRITE_BUFFER)));
         outbox.clear();
         outbox.leave(frame(7));
         assert_eq!(outbox.push(frame(1), wide, now), Pushed::Closed);
-        assert_eq!(next(&mut outbox), Poll::Ready(Some(9_000 - PIECE)));
+        assert_eq!(next(&mut outbox), Poll::Ready(Some(5_000 - WRITE_BUFFER)));
         assert_eq!(next(&mut outbox), Poll::Ready(Some(7)));
         assert_eq!((next(&mut outbox), total.get()), (Poll::Ready(None), 0));
     }

@@ -144,8 +144,7 @@ impl Server {
         report.add(&format!("{name}: connections accepted per second"), rate);
         self.fan_out(&crowd, size.burst * size.few / size.many, report).await?;
         crowd.leave().await;
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        let after = self.resident();
+        let after = self.at_rest(before).await;
         report.add(&format!("{name}: MiB resident before all connections"), before / 1_024.0);
         report.add(&format!("{name}: MiB resident after all have left"), after / 1_024.0);
 
@@ -232,6 +231,19 @@ impl Server {
         Ok(())
     }
 
+    /// KiB resident once they have come down to a fifth over `before`, or after a minute: what is
+    /// free goes back to the system a while after it is.
+    async fn at_rest(&self, before: f64) -> f64 {
+        let end = Instant::now() + Duration::from_secs(60);
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let now = self.resident();
+            if now <= before * 1.2 || Instant::now() >= end {
+                return now;
+            }
+        }
+    }
+
     /// Everybody is sent a hundred events again; the memory that it took comes back.
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     async fn replay(&self, crowd: &Crowd, before: f64, report: &mut Report) -> anyhow::Result<()> {
@@ -276,8 +288,8 @@ impl Server {
         let ratio = (self.resident() - idle) / (quiet - idle).max(1.0);
         report.add(&format!("{name}: resident per connection after a replay, of idle"), ratio);
         fans.leave().await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        report.add(&format!("{name}: MiB resident at the end"), self.resident() / 1_024.0);
+        let after = self.at_rest(before).await;
+        report.add(&format!("{name}: MiB resident at the end"), after / 1_024.0);
         report.add(&format!("{name}: MiB resident before these"), before / 1_024.0);
         Ok(())
     }

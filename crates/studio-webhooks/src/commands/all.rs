@@ -93,7 +93,7 @@ async fn http(
     })
     .tcp_nodelay(true)
     .client_request_timeout(Duration::from_secs(10))
-    .h1_write_buffer_size(8 * 1024)
+    .h1_write_buffer_size(gateway::WRITE_BUFFER)
     .shutdown_timeout(10)
     .disable_signals()
     .listen(listener)?

@@ -29,6 +29,7 @@ where
     R: Future<Output = anyhow::Result<()>>,
 {
     allow_open_files();
+    use_small_pages();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let telemetry: Telemetry = telemetry::init(name, &settings.telemetry)?;
     let result = runtime.block_on(async {
@@ -47,6 +48,14 @@ fn allow_open_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).ok();
+}
+
+/// Memory in pages of 4 KiB only. In the huge ones that the kernel gives to an allocator that asks
+/// for them, the halves of buffers that an idle connection never touches are resident, too: 20 KiB
+/// for a connection instead of 12.
+fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    rustix::thread::disable_transparent_huge_pages(true).ok();
 }
 
 /// Runs a command that says what it did, and ends.
