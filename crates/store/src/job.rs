@@ -1,6 +1,6 @@
 //! Background jobs, as values: a range of redeliveries, or a replay of what was missed.
 
-use domain::{Event, JobId, UserId, WebhookId};
+use domain::{Cause, DeliveryId, Event, JobId, UserId, WebhookId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -156,6 +156,28 @@ pub struct Job {
     pub(crate) cursor: (i64, Uuid),
 }
 
+impl Job {
+    /// The id of the delivery that this job makes of `event`: of a redelivery one of its own, the
+    /// same however often a step is repeated; of a replay the one that publishing would have made.
+    #[must_use]
+    pub fn delivery_of(&self, event: &Event) -> DeliveryId {
+        let nonce = match self.kind {
+            JobKind::Redelivery => self.id.to_string(),
+            JobKind::Replay => String::new(),
+        };
+        DeliveryId::derive(&event.user, &event.id, self.webhook, &nonce)
+    }
+
+    /// Why its deliveries exist.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self.kind {
+            JobKind::Redelivery => Cause::Redelivery,
+            JobKind::Replay => Cause::Replay,
+        }
+    }
+}
+
 /// What a job counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct JobCounts {
@@ -180,9 +202,9 @@ impl JobCounts {
 /// The next deliveries of a range.
 #[derive(Clone, Debug, Default)]
 pub struct RangePage {
-    /// The events to deliver again.
+    /// The events to deliver again, those among them that a step cut short has delivered.
     pub events: Vec<Event>,
-    /// Those of which a later delivery succeeded.
+    /// Those of which a later delivery of somebody else succeeded.
     pub skipped: u64,
     /// Those whose event is not kept any more.
     pub failed: u64,

@@ -46,18 +46,22 @@ impl Store {
             .all(&self.reader)
             .await?;
         let keys: Vec<Uuid> = rows.iter().map(|row| row.event_key).collect();
-        let settled = match job.scope {
+        let brought = match job.scope {
             JobScope::Failed | JobScope::Cancelled => self.succeeded_since(job, &keys).await?,
-            JobScope::Success | JobScope::All => HashSet::new(),
+            JobScope::Success | JobScope::All => Vec::new(),
         };
-        let mut events = self.events_of(job, keys).await?;
+        let events = self.events_of(job, keys).await?;
+        // What a step of this job delivered before it was cut short is done, not left out.
+        let own: HashSet<Uuid> = events.values().map(|e| job.delivery_of(e).as_uuid()).collect();
+        let by_others = brought.into_iter().filter(|(_, id)| !own.contains(id));
+        let settled: HashSet<Uuid> = by_others.map(|(key, _)| key).collect();
         let mut page = RangePage::default();
         for row in rows {
             page.end = Some((row.triggered_at, row.id));
             if settled.contains(&row.event_key) {
                 page.skipped += 1;
             } else {
-                match events.get_mut(&row.event_key) {
+                match events.get(&row.event_key) {
                     Some(event) => page.events.push(event.clone()),
                     None => page.failed += 1,
                 }
@@ -88,11 +92,15 @@ impl Store {
         recorded.collect()
     }
 
-    /// Which of these events a redelivery has brought to the webhook since.
-    async fn succeeded_since(&self, job: &Job, keys: &[Uuid]) -> Result<HashSet<Uuid>, StoreError> {
-        let found: Vec<Uuid> = delivery::Entity::find()
+    /// Which of these events a redelivery has brought to the webhook since, and which one.
+    async fn succeeded_since(
+        &self,
+        job: &Job,
+        keys: &[Uuid],
+    ) -> Result<Vec<(Uuid, Uuid)>, StoreError> {
+        let found = delivery::Entity::find()
             .select_only()
-            .column(delivery::Column::EventKey)
+            .columns([delivery::Column::EventKey, delivery::Column::Id])
             .filter(delivery::by_hand())
             .filter(delivery::Column::EventKey.is_in(keys.iter().copied()))
             .filter(delivery::Column::WebhookId.eq(job.webhook.as_uuid()))
@@ -100,7 +108,7 @@ impl Store {
             .into_tuple()
             .all(&self.reader)
             .await?;
-        Ok(found.into_iter().collect())
+        Ok(found)
     }
 
     async fn events_of(

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use domain::{Cause, DeliveryTask};
+use domain::DeliveryTask;
 use store::{Job, JobCounts};
 use tokio::time::Instant;
 
@@ -58,11 +58,10 @@ async fn wanted(
     job: &Job,
     events: Vec<domain::Event>,
 ) -> Result<Vec<DeliveryTask>, Trouble> {
-    let nonce = job.id.to_string();
     let mut seen = HashSet::new();
     let mut tasks: Vec<DeliveryTask> = events
         .into_iter()
-        .map(|event| task(event, job.webhook, Cause::Redelivery, &nonce))
+        .map(|event| task(event, job))
         .filter(|task| seen.insert(task.id))
         .collect();
     let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();

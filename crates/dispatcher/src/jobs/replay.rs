@@ -140,7 +140,7 @@ impl Replay {
         let began = Instant::now();
         // The delivery that publishing the event would have made.
         let mut tasks: Vec<DeliveryTask> =
-            events.into_iter().map(|event| task(event, job.webhook, Cause::Replay, "")).collect();
+            events.into_iter().map(|event| task(event, job)).collect();
         let ids: Vec<_> = tasks.iter().map(|task| task.id).collect();
         let recorded = context.store.recorded(&ids).await?;
         let made_here =

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use broker::{Outgoing, Queue, Target};
-use domain::{Cause, DeliveryId, DeliveryTask, Event, WebhookId};
+use domain::{DeliveryTask, Event};
 use store::{Job, Outcome};
 use tokio::time::Instant;
 
@@ -35,10 +35,10 @@ impl Pace {
     }
 }
 
-/// The delivery that a job makes of `event`.
-pub(super) fn task(event: Event, webhook: WebhookId, cause: Cause, nonce: &str) -> DeliveryTask {
-    let id = DeliveryId::derive(&event.user, &event.id, webhook, nonce);
-    DeliveryTask { id, webhook, event, attempt: 1, not_before: None, cause }
+/// The delivery that `job` makes of `event`.
+pub(super) fn task(event: Event, job: &Job) -> DeliveryTask {
+    let (id, cause) = (job.delivery_of(&event), job.cause());
+    DeliveryTask { id, webhook: job.webhook, event, attempt: 1, not_before: None, cause }
 }
 
 /// Records the deliveries as planned and publishes them, unless the job is not ours any more.

@@ -104,6 +104,22 @@ on_both_databases! {
         assert_eq!((counts.done, counts.skipped, counts.failed), (1, 1, 1));
     }
 
+    async fn what_a_job_brought_before_its_step_was_cut_short_is_done_and_not_skipped(database) {
+        let store = &database.store;
+        let hook = webhook(store, "u").await;
+        failed(store, &hook, 2).await;
+        let made = job(store, &hook, JobScope::Failed).await;
+        let first = event("u", "e000", "{}");
+        let brought = Outcome {
+            delivery: made.delivery_of(&first),
+            cause: made.cause(),
+            ..attempted(&hook, &first, 1, DeliveryStatus::Success)
+        };
+        store.record(&[brought]).await.unwrap();
+        let (_, walked) = walk(store, made, 10).await;
+        assert_eq!((walked.counts.done, walked.counts.skipped), (2, 0));
+    }
+
     async fn of_two_who_take_a_job_forward_one_does_and_a_cancelled_one_stands(database) {
         let store = &database.store;
         let hook = webhook(store, "u").await;
