@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need and the machine does not have: RabbitMQ and PostgreSQL (Debian's
-# packages, not started), Chromium, libfaketime, a Python environment with pika and schemathesis, and Node with
-# amqplib, ws and playwright-core; called with `bench`, nginx with nchan too. Runs as root or with
-# sudo; does nothing where everything is there.
+# packages, not started), Chromium, libfaketime, a Python environment with pika and schemathesis, and
+# Node with amqplib, ws and playwright-core; called with `bench`, nginx with nchan too. Runs as root
+# or with sudo; does nothing where everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::http::HttpClient;
 use crate::servers::{Signal, send_signal, target_folder};
+use crate::usage::family;
 
 /// Linux counts processor time for user space in hundredths of a second (`USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -209,11 +210,17 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
+        // What it started would outlive it. Once it has ended, its number may be another's.
+        let runs = matches!(self.child.try_wait(), Ok(None));
+        let started = if runs { family(self.child.id()).split_off(1) } else { Vec::new() };
         // The watch first: once the service has been waited for, its number may be another's.
         for child in [&mut self.watch, &mut self.child] {
             if child.kill().and_then(|()| child.wait()).is_err() {
                 eprintln!("process {} could not be ended", child.id());
             }
+        }
+        if !started.is_empty() {
+            send_signal(Signal::Kill, &started).ok();
         }
     }
 }

@@ -59,7 +59,8 @@ pub(crate) async fn run(
     } else {
         services(binary, &arrivals).await?
     };
-    let mut first: Option<Vec<(&str, f64)>> = None;
+    let settled = SETTLED.min(minutes / 2).max(1);
+    let mut first = Vec::new();
     for minute in 1..=minutes.max(2) {
         let count = subject.publisher.trickle(rate, MINUTE).await?;
         let seen = arrivals.take(count, PATIENCE).await?;
@@ -71,11 +72,11 @@ pub(crate) async fn run(
             seen.percentile_ms(0.99),
             shown.join(", ")
         );
-        if minute <= SETTLED.min(minutes / 2).max(1) {
-            first = Some(now);
+        if minute == settled {
+            first = now;
         }
     }
-    let (first, last) = (first.unwrap_or_default(), subject.memory());
+    let last = subject.memory();
     let grown = |(name, before): &(&str, f64), (_, after): &(&str, f64)| {
         (*after > before * GROWTH + CACHES).then(|| format!("{name}: {before:.1} → {after:.1} MiB"))
     };

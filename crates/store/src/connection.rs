@@ -33,19 +33,15 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let keyring = Arc::new(Keyring::new(secrets)?);
         let url = database.url.as_str();
-        let (writer, reader, file) = if let Some(path) = url.strip_prefix("sqlite:") {
+        let (writer, reader) = if let Some(path) = url.strip_prefix("sqlite:") {
             sqlite(path.strip_prefix("//").unwrap_or(path), database.max_connections).await?
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
             // Not the error: it repeats the URL, and with it the password.
             let both = connect(postgres(database)).await.map_err(|_| wrong_url(EXPECTED))?;
-            (both.clone(), both, None)
+            (Patient::new(both.clone()), Patient::new(both))
         } else {
             return Err(wrong_url(EXPECTED));
         };
-        let (mut writer, mut reader) = (Patient::new(writer), Patient::new(reader));
-        if let Some(file) = file.map(Arc::new) {
-            (writer, reader) = (writer.to(file.clone()), reader.from(file));
-        }
         Ok(Self { writer, reader, keyring })
     }
 
@@ -54,7 +50,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] when it does not.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.reader.check_file()?;
+        self.writer.check_file()?;
         self.reader.execute_unprepared("SELECT 1").await?;
         Ok(())
     }
@@ -104,7 +100,7 @@ fn postgres(database: &DatabaseConfig) -> ConnectOptions {
 async fn sqlite(
     path: &str,
     readers: u32,
-) -> Result<(DatabaseConnection, DatabaseConnection, Option<PlacedFile>), StoreError> {
+) -> Result<(Patient<DatabaseConnection>, Patient<DatabaseConnection>), StoreError> {
     let path = path.strip_suffix("?mode=rwc").unwrap_or(path);
     if path.is_empty() || path.contains(['?', '#', '%']) || path.contains(":memory:") {
         return Err(wrong_url("expected sqlite://PATH, the path of a file without `?`, `#`, `%`"));
@@ -130,7 +126,7 @@ async fn sqlite(
     let (writer, reader) = (connect(writing).await?, connect(reading).await?);
     let file = PlacedFile::at(path)
         .map_err(|e| wrong_url(&format!("{path:?} cannot be looked at: {e}")))?;
-    Ok((writer, reader, Some(file)))
+    Ok((Patient::new(writer).to(file), Patient::new(reader)))
 }
 
 fn durable(sqlite: SqliteConnectOptions) -> SqliteConnectOptions {

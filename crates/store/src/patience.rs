@@ -24,28 +24,20 @@ pub(crate) struct Patient<C> {
     connection: C,
     /// Statements and commits so far, of a connection and of its transactions.
     done: Arc<AtomicU64>,
-    /// Of SQLite: the file that must stay where it is.
-    file: Option<Arc<PlacedFile>>,
     /// Of SQLite's connection that writes.
     turns: Option<Arc<Turns>>,
-    /// A transaction's own; dropped after it.
+    /// A transaction's; dropped after it.
     turn: Option<Turn>,
 }
 
 impl<C> Patient<C> {
     pub(crate) fn new(connection: C) -> Self {
-        Self { connection, done: Arc::default(), file: None, turns: None, turn: None }
+        Self { connection, done: Arc::default(), turns: None, turn: None }
     }
 
-    /// Reads from `file`.
-    pub(crate) fn from(self, file: Arc<PlacedFile>) -> Self {
-        Self { file: Some(file), ..self }
-    }
-
-    /// Whether the file, where there is one, is still in its place.
+    /// Whether the file that is written to, where there is one, is still in its place.
     pub(crate) fn check_file(&self) -> Result<(), DbErr> {
-        let placed = self.file.as_ref().map_or(Ok(()), |file| file.check());
-        placed.map_err(|error| DbErr::Conn(RuntimeErr::Internal(error.to_string())))
+        self.turns.as_ref().map_or(Ok(()), |turns| turns.check_file())
     }
 
     /// The connection itself, for what may take long.
@@ -59,12 +51,17 @@ impl<C> Patient<C> {
         self.done.load(Ordering::Acquire)
     }
 
+    /// A turn to write, where there are turns.
+    async fn take_turn(&self) -> Result<Option<Turn>, DbErr> {
+        match &self.turns {
+            Some(turns) => turns.take().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     async fn counted<T>(&self, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
         let in_turn = async {
-            let turn = match &self.turns {
-                Some(turns) if self.turn.is_none() => Some(turns.take().await?),
-                _ => None,
-            };
+            let turn = self.take_turn().await?;
             let worked = work.await?;
             if let Some(turn) = turn {
                 turn.end_well();
@@ -82,7 +79,6 @@ impl Clone for Patient<DatabaseConnection> {
         Self {
             connection: self.connection.clone(),
             done: self.done.clone(),
-            file: self.file.clone(),
             turns: self.turns.clone(),
             turn: None,
         }
@@ -91,9 +87,9 @@ impl Clone for Patient<DatabaseConnection> {
 
 impl Patient<DatabaseConnection> {
     /// Writes to `file`, of which it is the only connection that does.
-    pub(crate) fn to(self, file: Arc<PlacedFile>) -> Self {
-        let turns = Turns::of(self.connection.get_sqlite_connection_pool().clone());
-        Self { file: Some(file), turns: Some(turns), ..self }
+    pub(crate) fn to(self, file: PlacedFile) -> Self {
+        let pool = self.connection.get_sqlite_connection_pool().clone();
+        Self { turns: Some(Turns::of(pool, file)), ..self }
     }
 
     /// A transaction that writes. SQLite takes its one write lock at the start, so that two that
@@ -101,17 +97,13 @@ impl Patient<DatabaseConnection> {
     pub(crate) async fn begin(&self) -> Result<Patient<DatabaseTransaction>, DbErr> {
         let mode = Some(SqliteTransactionMode::Immediate);
         let options = TransactionOptions { sqlite_transaction_mode: mode, ..Default::default() };
-        self.check_file()?;
         let begin = async {
-            let turn = match &self.turns {
-                Some(turns) => Some(turns.take().await?),
-                None => None,
-            };
+            let turn = self.take_turn().await?;
             Ok((self.connection.begin_with_options(options).await?, turn))
         };
         let (connection, turn) = in_time(begin).await?;
-        let (done, turns) = (self.done.clone(), self.turns.clone());
-        Ok(Patient { connection, done, file: None, turns, turn })
+        // All of it is done in the one turn.
+        Ok(Patient { connection, done: self.done.clone(), turns: None, turn })
     }
 
     pub(crate) async fn close(self) -> Result<(), DbErr> {

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use domain::PlacedFile;
 use sea_orm::sqlx::SqlitePool;
 use sea_orm::{DbErr, RuntimeErr};
 use tokio::sync::{Mutex, OwnedMutexGuard};
@@ -16,6 +17,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 /// Gives the connection to one writer at a time.
 #[derive(Debug)]
 pub(crate) struct Turns {
+    file: PlacedFile,
     pool: SqlitePool,
     next: Arc<Mutex<()>>,
     doubtful: AtomicBool,
@@ -31,14 +33,20 @@ pub(crate) struct Turn {
 }
 
 impl Turns {
-    /// The turns of `pool`, which has one connection.
-    pub(crate) fn of(pool: SqlitePool) -> Arc<Self> {
-        Arc::new(Self { pool, next: Arc::default(), doubtful: AtomicBool::new(false) })
+    /// The turns of `pool`, which has one connection, to `file`.
+    pub(crate) fn of(pool: SqlitePool, file: PlacedFile) -> Arc<Self> {
+        Arc::new(Self { file, pool, next: Arc::default(), doubtful: AtomicBool::new(false) })
+    }
+
+    /// Whether the file is still in its place.
+    pub(crate) fn check_file(&self) -> Result<(), DbErr> {
+        self.file.check().map_err(|error| DbErr::Conn(RuntimeErr::Internal(error.to_string())))
     }
 
     /// The next turn, in the order in which they were asked for.
     pub(crate) async fn take(self: &Arc<Self>) -> Result<Turn, DbErr> {
         let held = self.next.clone().lock_owned().await;
+        self.check_file()?;
         if self.doubtful.load(Ordering::Acquire) {
             let failed = |error| DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error)));
             let connection = self.pool.acquire().await.map_err(failed)?;

@@ -10,7 +10,7 @@ use anyhow::ensure;
 use crate::event::SampleEvent;
 use crate::http::HttpClient;
 use crate::processes::Service;
-use crate::servers::{Signal, free_ports, send_signal, target_folder};
+use crate::servers::{free_ports, target_folder};
 use crate::usage::family;
 
 const NGINX: &str = "/usr/sbin/nginx";
@@ -66,13 +66,6 @@ impl Nchan {
         let reply = self.client.post(&format!("/pub/{channel}"), event.payload()).await?;
         ensure!(reply.status.is_success(), "nchan answered {}", reply.status);
         Ok(())
-    }
-}
-
-impl Drop for Nchan {
-    fn drop(&mut self) {
-        // Its workers outlive a master that is killed.
-        send_signal(Signal::Kill, &self.pids()).ok();
     }
 }
 

@@ -44,7 +44,7 @@ where
 /// Allows as many open files as the system lets the process have: what most systems give it to
 /// begin with (1,024) is for programs that use `select`, and fewer than the connections of a
 /// service. Where that is refused, the process goes on with what it has.
-fn allow_open_files() {
+pub(crate) fn allow_open_files() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).ok();

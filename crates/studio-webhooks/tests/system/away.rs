@@ -133,8 +133,7 @@ async fn while_the_database_is_away_nothing_is_lost_and_nothing_is_sent_over_and
     let studio = servers.studio(&[]).await;
     let (endpoint, webhook) = warmed_up(&studio).await;
     servers.database.kill9().unwrap();
-    let events: Vec<Published> =
-        (0..200).map(|n| Published::in_project("usr_1", &format!("p{n}"))).collect();
+    let events = Published::several("usr_1", 200);
     studio.publish_all(&events).await;
     wait_until_named(&studio, "store", "broker").await;
     let cpu = idle_cpu(&studio).await;
@@ -142,11 +141,8 @@ async fn while_the_database_is_away_nothing_is_lost_and_nothing_is_sent_over_and
     tokio::task::block_in_place(|| servers.database.restart()).unwrap();
     wait_until_back(&studio).await;
     within(BACK, "every delivery", endpoint.wait_for(201)).await;
-    let token = studio.token("usr_1", "user");
-    let path = format!("/v1/webhooks/{}/logs?status=success&limit=1", webhook.id);
     wait_at_most(BACK, "a log of every delivery", || async {
-        let (_, answer) = studio.call("GET", &path, &token, None).await;
-        (answer["meta"]["pagination"]["total"] == 201).then_some(())
+        (studio.succeeded(&webhook).await == 201).then_some(())
     })
     .await;
     assert_eq!(endpoint.count(), 201, "each was sent once");
@@ -162,8 +158,7 @@ async fn survives_refusal(
     let studio = servers.studio(&[]).await;
     let (endpoint, webhook) = warmed_up(&studio).await;
     refuse(&servers, &studio).await;
-    let events: Vec<Published> =
-        (0..50).map(|n| Published::in_project("usr_1", &format!("p{n}"))).collect();
+    let events = Published::several("usr_1", 50);
     studio.publish_all(&events).await;
     let token = studio.token("usr_1", "user");
     let change = json!({ "name": "another" });
@@ -173,10 +168,8 @@ async fn survives_refusal(
     assert_eq!(refused.0, 503, "{}", refused.1);
     wait_until_back(&studio).await;
     within(BACK, "every delivery", endpoint.wait_for(51)).await;
-    let path = format!("/v1/webhooks/{}/logs?status=success&limit=1", webhook.id);
     wait_at_most(BACK, "a log of every delivery", || async {
-        let (_, answer) = studio.call("GET", &path, &token, None).await;
-        (answer["meta"]["pagination"]["total"] == 51).then_some(())
+        (studio.succeeded(&webhook).await == 51).then_some(())
     })
     .await;
     assert_eq!(endpoint.count(), 51, "each was sent once");
@@ -258,15 +251,11 @@ async fn a_slow_database_delays_the_log_and_doubles_nothing() {
     let studio = Studio::on(database, broker, &[]).await;
     let endpoint = Endpoint::answering([200]).await;
     let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
-    let events: Vec<Published> =
-        (0..1_000).map(|n| Published::in_project("usr_1", &format!("p{n}"))).collect();
+    let events = Published::several("usr_1", 1_000);
     delay.store(100, Ordering::Relaxed);
     studio.publish_all(&events).await;
-    let token = studio.token("usr_1", "user");
-    let path = format!("/v1/webhooks/{}/logs?status=success&limit=1", webhook.id);
     wait_for("a log of every delivery", || async {
-        let (_, answer) = studio.call("GET", &path, &token, None).await;
-        (answer["meta"]["pagination"]["total"] == events.len()).then_some(())
+        (studio.succeeded(&webhook).await == events.len()).then_some(())
     })
     .await;
     assert_eq!(endpoint.count(), events.len(), "each was sent once");
@@ -305,10 +294,7 @@ async fn a_broker_that_comes_back_empty_delays_retries_by_the_sweep_and_loses_no
     let settings =
         [("STUDIO__DELIVERY__RETRY_DELAYS", "8s,9s"), ("STUDIO__DISPATCHER__SWEEP_EVERY", "2s")];
     let studio = servers.studio(&settings).await;
-    let endpoint = Endpoint::answering([500, 200]).await;
-    let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
-    studio.publish(&Published::in_project("usr_1", "p")).await;
-    studio.wait_for_log(&webhook, "retrying").await;
+    let (endpoint, webhook) = studio.waiting_retry().await;
     tokio::task::block_in_place(|| {
         servers.broker.wipe_and_restart().unwrap();
         servers.broker.vhost(&studio.vhost()).unwrap();

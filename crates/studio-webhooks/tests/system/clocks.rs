@@ -3,10 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde_json::json;
-
-use crate::support::endpoint::Endpoint;
-use crate::support::events::Published;
 use crate::support::on_both;
 use crate::support::studio::{Backend, Studio};
 
@@ -26,7 +22,7 @@ async fn retry_while_the_clock_is_set(backend: Backend, by: &str) {
     let settings =
         [("STUDIO__DELIVERY__RETRY_DELAYS", "8s,9s"), ("STUDIO__DISPATCHER__SWEEP_EVERY", "1s")];
     let studio = Studio::with(backend, &settings).await;
-    let process = if backend == Backend::Embedded { "all" } else { "dispatcher" };
+    let process = backend.worker();
     assert_eq!(studio.terminate(process).await, 0);
     let clock = studio.folder.path().join("clock");
     std::fs::write(&clock, "+0").unwrap();
@@ -40,10 +36,7 @@ async fn retry_while_the_clock_is_set(backend: Backend, by: &str) {
         preloaded.iter().map(|(name, value)| (*name, value.as_str())).collect();
     studio.spawn(process, process, &preloaded);
     studio.wait_ready(&studio.dispatcher).await;
-    let endpoint = Endpoint::answering([500, 200]).await;
-    let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
-    studio.publish(&Published::in_project("usr_1", "p")).await;
-    studio.wait_for_log(&webhook, "retrying").await;
+    let (endpoint, webhook) = studio.waiting_retry().await;
     std::fs::write(&clock, by).unwrap();
     let requests = tokio::time::timeout(STEP + STEP, endpoint.wait_for(2))
         .await

@@ -21,20 +21,16 @@ async fn what_cannot_be_sent_is_put_off(backend: Backend) {
         ("STUDIO__DISPATCHER__PER_USER", "600"),
     ];
     let studio = Studio::with(backend, &settings).await;
-    let process = if backend == Backend::Embedded { "all" } else { "dispatcher" };
+    let process = backend.worker();
     assert_eq!(studio.terminate(process).await, 0);
     studio.spawn_under(process, process, "ulimit -n 256");
     studio.wait_ready(&studio.dispatcher).await;
     let endpoint = Endpoint::slow(Duration::from_secs(2)).await;
     let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
-    let events: Vec<Published> =
-        (0..EVENTS).map(|n| Published::in_project("usr_1", &format!("p{n}"))).collect();
+    let events = Published::several("usr_1", EVENTS);
     studio.publish_all(&events).await;
-    let token = studio.token("usr_1", "user");
-    let path = format!("/v1/webhooks/{}/logs?status=success&limit=1", webhook.id);
     wait_at_most(Duration::from_secs(90), "a log of every delivery", || async {
-        let (_, answer) = studio.call("GET", &path, &token, None).await;
-        (answer["meta"]["pagination"]["total"] == EVENTS).then_some(())
+        (studio.succeeded(&webhook).await == EVENTS).then_some(())
     })
     .await;
     assert_eq!(endpoint.count(), EVENTS);

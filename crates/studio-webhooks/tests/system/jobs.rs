@@ -29,7 +29,7 @@ fn runner(backend: Backend) -> (&'static str, &'static str) {
 }
 
 fn events(count: usize) -> Vec<Published> {
-    (0..count).map(|n| Published::in_project("usr_1", &format!("p{n}"))).collect()
+    Published::several("usr_1", count)
 }
 
 async fn post(studio: &Studio, webhook: &Webhook, path: &str, body: Value) -> Value {

@@ -15,8 +15,7 @@ async fn a_rate_limit_spreads_deliveries_and_loses_none(backend: Backend) {
     let (paced, free) = (Endpoint::answering([200]).await, Endpoint::answering([200]).await);
     let webhook = studio.webhook("usr_1", &paced.url(), json!({ "rate_limit": 10 })).await;
     studio.webhook("usr_1", &free.url(), json!({})).await;
-    let events: Vec<Published> =
-        (0..60).map(|n| Published::in_project("usr_1", &format!("p{n}"))).collect();
+    let events = Published::several("usr_1", 60);
     studio.publish_all(&events).await;
     free.wait_for(60).await;
     assert!(paced.count() < 30, "{} while others had all", paced.count());

@@ -18,11 +18,10 @@ fn rejected(studio: &Studio) -> Vec<Value> {
 
 async fn a_message_that_ends_the_process_is_parked_and_the_others_are_delivered(backend: Backend) {
     let studio = Studio::start(backend).await;
-    let name = if matches!(backend, Backend::Embedded) { "all" } else { "dispatcher" };
+    let name = backend.worker();
     let endpoint = Endpoint::slow(Duration::from_millis(300)).await;
     studio.webhook("usr_1", &endpoint.url(), json!({})).await;
-    let events: Vec<Published> =
-        (0..60).map(|n| Published::in_project("usr_1", &format!("p{n}"))).collect();
+    let events = Published::several("usr_1", 60);
     let poison = &events[20];
     // Killed with everything under way: all of them come back, all are suspected in the end.
     studio.publish_all(&events).await;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::endpoint::Endpoint;
 use crate::support::events::Published;
@@ -90,11 +90,8 @@ async fn nothing_confirmed_is_lost_when_the_power_goes() {
         confirmed.iter().all(|id| arrived.contains(id)).then_some(())
     })
     .await;
-    let token = studio.token("usr_1", "user");
     wait_for("the log of every confirmed event", || async {
-        let path = format!("/v1/webhooks/{}/logs?status=success&limit=1", first.id);
-        let (_, answer): (u16, Value) = studio.call("GET", &path, &token, None).await;
-        (answer["meta"]["pagination"]["total"].as_u64()? >= confirmed.len() as u64).then_some(())
+        (studio.succeeded(&first).await >= confirmed.len()).then_some(())
     })
     .await;
     assert!(confirmed.len() > 50, "{} events are not much of a test", confirmed.len());

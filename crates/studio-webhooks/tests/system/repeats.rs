@@ -16,8 +16,7 @@ async fn an_id_is_one_event_of_its_user_whoever_publishes_it_again(backend: Back
     let (endpoint, other) = (Endpoint::answering([200]).await, Endpoint::answering([200]).await);
     studio.webhook("usr_1", &endpoint.url(), json!({})).await;
     studio.webhook("usr_2", &other.url(), json!({})).await;
-    let first: Vec<Published> =
-        (0..300).map(|n| Published::in_project("usr_1", &format!("p{n}"))).collect();
+    let first = Published::several("usr_1", 300);
     let again: Vec<Published> = first
         .iter()
         .map(|event| Published { data: r#"{"project_id":"late"}"#.into(), ..event.clone() })

@@ -10,17 +10,10 @@ use crate::support::events::Published;
 use crate::support::studio::{Backend, Studio};
 use crate::support::{on_both, wait_for};
 
-fn worker(backend: Backend) -> &'static str {
-    match backend {
-        Backend::Embedded => "all",
-        Backend::Servers => "dispatcher",
-    }
-}
-
 async fn an_idle_process_stops_at_once(backend: Backend) {
     let studio = Studio::start(backend).await;
     let began = Instant::now();
-    assert_eq!(studio.terminate(worker(backend)).await, 0);
+    assert_eq!(studio.terminate(backend.worker()).await, 0);
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
@@ -28,21 +21,17 @@ async fn a_stop_finishes_what_is_under_way_and_doubles_nothing(backend: Backend)
     let studio = Studio::start(backend).await;
     let endpoint = Endpoint::slow(Duration::from_millis(1_500)).await;
     let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
-    let events: Vec<Published> =
-        (0..50).map(|n| Published::in_project("usr_1", &format!("p{n}"))).collect();
+    let events = Published::several("usr_1", 50);
     studio.publish_all(&events).await;
     wait_for("requests under way", || async { (endpoint.count() >= 10).then_some(()) }).await;
     let began = Instant::now();
-    assert_eq!(studio.terminate(worker(backend)).await, 0);
+    assert_eq!(studio.terminate(backend.worker()).await, 0);
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    studio.spawn(worker(backend), worker(backend), &[]);
+    studio.spawn(backend.worker(), backend.worker(), &[]);
     studio.wait_ready(&studio.dispatcher).await;
     wait_for("the rest", || async { (endpoint.count() >= 50).then_some(()) }).await;
-    let token = studio.token("usr_1", "user");
-    let path = format!("/v1/webhooks/{}/logs?status=success&limit=1", webhook.id);
     wait_for("a log of every delivery", || async {
-        let (_, answer) = studio.call("GET", &path, &token, None).await;
-        (answer["meta"]["pagination"]["total"] == 50).then_some(())
+        (studio.succeeded(&webhook).await == 50).then_some(())
     })
     .await;
     assert_eq!(endpoint.count(), 50, "each was sent once");
@@ -56,9 +45,9 @@ async fn a_request_that_outlasts_the_grace_period_is_handed_back(backend: Backen
     studio.publish(&Published::in_project("usr_1", "p")).await;
     wait_for("the request", || async { (endpoint.count() == 1).then_some(()) }).await;
     let began = Instant::now();
-    assert_eq!(studio.terminate(worker(backend)).await, 0);
+    assert_eq!(studio.terminate(backend.worker()).await, 0);
     assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
-    studio.spawn(worker(backend), worker(backend), &[]);
+    studio.spawn(backend.worker(), backend.worker(), &[]);
     endpoint.wait_for(2).await;
     let requests = endpoint.requests();
     assert_eq!(
@@ -75,7 +64,7 @@ async fn a_second_signal_stops_at_once(backend: Backend) {
     studio.webhook("usr_1", &endpoint.url(), json!({})).await;
     studio.publish(&Published::in_project("usr_1", "p")).await;
     wait_for("the request", || async { (endpoint.count() == 1).then_some(()) }).await;
-    let (name, began) = (worker(backend), Instant::now());
+    let (name, began) = (backend.worker(), Instant::now());
     studio.signal(name, Signal::Term);
     wait_for("the stop", || async { studio.log(name).contains("stopping").then_some(()) }).await;
     assert_eq!(studio.terminate(name).await, 130);

@@ -10,24 +10,16 @@ use crate::support::events::Published;
 use crate::support::studio::{Backend, Studio};
 use crate::support::wait_for;
 
-async fn ctl(arguments: &[&str]) {
-    let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-    let run = move || {
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        RabbitMq::shared().ctl(&arguments).unwrap()
-    };
-    tokio::task::spawn_blocking(run).await.unwrap();
+fn ctl(arguments: &[&str]) {
+    tokio::task::block_in_place(|| RabbitMq::shared().ctl(arguments)).unwrap();
 }
 
 async fn retries_survive(command: &'static str, vanished: &str) {
     let delay =
         [("STUDIO__DELIVERY__RETRY_DELAYS", "7s,8s"), ("STUDIO__DISPATCHER__SWEEP_EVERY", "2s")];
     let studio = Studio::with(Backend::Servers, &delay).await;
-    let endpoint = Endpoint::answering([500, 200]).await;
-    let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
-    studio.publish(&Published::in_project("usr_1", "p")).await;
-    studio.wait_for_log(&webhook, "retrying").await;
-    ctl(&[command, "-p", &studio.vhost(), "studio.deliver.retry.7s"]).await;
+    let (endpoint, webhook) = studio.waiting_retry().await;
+    ctl(&[command, "-p", &studio.vhost(), "studio.deliver.retry.7s"]);
     // What fails from now on is planned as before, in a queue that may have to be made again.
     let next = Endpoint::answering([500, 200]).await;
     studio.webhook("usr_2", &next.url(), json!({})).await;
@@ -58,7 +50,7 @@ async fn connections_that_are_closed_from_outside_are_made_again_within_seconds(
     let endpoint = Endpoint::answering([200]).await;
     studio.webhook("usr_1", &endpoint.url(), json!({})).await;
     for round in 1..=3 {
-        ctl(&["close_all_connections", "--vhost", &studio.vhost(), "a test"]).await;
+        ctl(&["close_all_connections", "--vhost", &studio.vhost(), "a test"]);
         studio.publish(&Published::in_project("usr_1", "p")).await;
         tokio::time::timeout(Duration::from_secs(5), endpoint.wait_for(round))
             .await
@@ -72,16 +64,13 @@ async fn a_retry_that_falls_due_while_its_queue_is_down_is_late_by_less_than_a_m
     let settings =
         [("STUDIO__DELIVERY__RETRY_DELAYS", "4s,5s"), ("STUDIO__DISPATCHER__SWEEP_EVERY", "2s")];
     let studio = Studio::with(Backend::Servers, &settings).await;
-    let endpoint = Endpoint::answering([500, 200]).await;
-    let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
-    studio.publish(&Published::in_project("usr_1", "p")).await;
-    studio.wait_for_log(&webhook, "retrying").await;
+    let (endpoint, webhook) = studio.waiting_retry().await;
     let queue = format!("{{'{}_studio.deliver', node()}}", studio.vhost());
-    ctl(&["eval", &format!("ra:stop_server(quorum_queues, {queue}).")]).await;
+    ctl(&["eval", &format!("ra:stop_server(quorum_queues, {queue}).")]);
     // How long the fault lasts: past the time at which the retry is due.
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(endpoint.count(), 1, "the queue was not down");
-    ctl(&["eval", &format!("ra:restart_server(quorum_queues, {queue}).")]).await;
+    ctl(&["eval", &format!("ra:restart_server(quorum_queues, {queue}).")]);
     tokio::time::timeout(Duration::from_secs(60), endpoint.wait_for(2))
         .await
         .unwrap_or_else(|_| panic!("no second attempt within a minute"));
@@ -94,8 +83,8 @@ async fn permissions_that_are_taken_away_and_given_back_leave_everything_as_it_w
     let endpoint = Endpoint::answering([200]).await;
     studio.webhook("usr_1", &endpoint.url(), json!({})).await;
     let vhost = studio.vhost();
-    ctl(&["clear_permissions", "-p", &vhost, "guest"]).await;
-    ctl(&["close_all_connections", "--vhost", &vhost, "a test"]).await;
+    ctl(&["clear_permissions", "-p", &vhost, "guest"]);
+    ctl(&["close_all_connections", "--vhost", &vhost, "a test"]);
     for base in [&studio.api, &studio.dispatcher] {
         wait_for("the broker being named", || async {
             let (status, answer) = studio.readiness(base).await;
@@ -103,7 +92,7 @@ async fn permissions_that_are_taken_away_and_given_back_leave_everything_as_it_w
         })
         .await;
     }
-    ctl(&["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]).await;
+    ctl(&["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]);
     let given_back = std::time::Instant::now();
     for base in [&studio.api, &studio.dispatcher] {
         studio.wait_ready(base).await;

@@ -134,8 +134,7 @@ async fn http_2_is_spoken_where_it_is_offered_over_one_connection() {
         // The first shows what is offered; the others, all at once, use it.
         for count in [1, 20] {
             let before = endpoint.count();
-            let events: Vec<Published> =
-                (0..count).map(|n| Published::in_project(&user, &format!("p{n}"))).collect();
+            let events = Published::several(&user, count);
             studio.publish_all(&events).await;
             wait_for("their arrival", || async {
                 (endpoint.count() >= before + count).then_some(())

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Finding;
+use crate::commands::parts::allow_open_files;
 use crate::config::Settings;
 
 /// Room on disk below which it is said, and below which it fails, in MiB.
@@ -53,6 +54,8 @@ fn room(folder: &Path) -> Finding {
 }
 
 fn files(s: &Settings) -> Option<Finding> {
+    // As a service does before it starts.
+    allow_open_files();
     let limits = std::fs::read_to_string("/proc/self/limits").ok()?;
     let limit = open_files(&limits)?;
     let dispatcher = s.dispatcher.concurrency + s.dispatcher.retry_concurrency + OTHER_FILES;

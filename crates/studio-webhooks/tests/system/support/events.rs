@@ -26,6 +26,11 @@ impl Published {
         Self::new(user, "scrape.completed", &format!(r#"{{"project_id":"{project}","n":1.0}}"#))
     }
 
+    /// So many of them, each in a project of its own.
+    pub(crate) fn several(user: &str, count: usize) -> Vec<Self> {
+        (0..count).map(|n| Self::in_project(user, &format!("p{n}"))).collect()
+    }
+
     /// What its publisher sends.
     pub(crate) fn message(&self) -> String {
         let Self { id, kind, user, data } = self;

@@ -9,6 +9,8 @@ use bench::servers::{Postgres, RabbitMq, free_ports};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::endpoint::Endpoint;
+use crate::support::events::Published;
 use crate::support::wait_for;
 
 pub(crate) const JWT_SECRET: &str = "a secret for tests, of at least 32 bytes";
@@ -21,6 +23,16 @@ pub(crate) enum Backend {
     Embedded,
     /// Three services, RabbitMQ, PostgreSQL.
     Servers,
+}
+
+impl Backend {
+    /// The process in which deliveries are made.
+    pub(crate) fn worker(self) -> &'static str {
+        match self {
+            Self::Embedded => "all",
+            Self::Servers => "dispatcher",
+        }
+    }
 }
 
 /// A running installation, ended with the test.
@@ -175,8 +187,14 @@ impl Studio {
     /// A command of the binary with the installation's settings.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(BINARY);
-        command.args(arguments).current_dir(self.folder.path());
-        command.env_clear().envs(self.environment.iter().map(|(k, v)| (k, v)));
+        command.args(arguments);
+        self.installed_here(command)
+    }
+
+    /// `command` with the installation's settings.
+    fn installed_here(&self, mut command: Command) -> Command {
+        command.current_dir(self.folder.path()).env_clear();
+        command.envs(self.environment.iter().map(|(k, v)| (k, v)));
         command
     }
 
@@ -203,9 +221,8 @@ impl Studio {
     pub(crate) fn spawn_under(&self, name: &str, command: &str, words: &str) {
         let mut limited = Command::new("sh");
         let script = format!(r#"{words}; exec "$0" "$@""#);
-        limited.args(["-c", &script, BINARY, command]).current_dir(self.folder.path());
-        limited.env_clear().envs(self.environment.iter().map(|(k, v)| (k, v)));
-        self.start_process(name, limited);
+        limited.args(["-c", &script, BINARY, command]);
+        self.start_process(name, self.installed_here(limited));
     }
 
     fn start_process(&self, name: &str, mut command: Command) {
@@ -338,6 +355,23 @@ impl Studio {
         let (status, answer) = self.call("GET", &path, &token, None).await;
         assert_eq!(status, 200, "{answer}");
         answer["data"].as_array().unwrap().clone()
+    }
+
+    /// How many deliveries of the webhook the log calls a success, up to 10,000.
+    pub(crate) async fn succeeded(&self, webhook: &Webhook) -> usize {
+        let token = self.token(&webhook.user, "user");
+        let path = format!("/v1/webhooks/{}/logs?status=success&limit=1", webhook.id);
+        let (_, answer) = self.call("GET", &path, &token, None).await;
+        answer["meta"]["pagination"]["total"].as_u64().map_or(0, |total| total as usize)
+    }
+
+    /// A delivery that failed once and waits to be tried again, which will succeed.
+    pub(crate) async fn waiting_retry(&self) -> (Endpoint, Webhook) {
+        let endpoint = Endpoint::answering([500, 200]).await;
+        let webhook = self.webhook("usr_1", &endpoint.url(), json!({})).await;
+        self.publish(&Published::in_project("usr_1", "p")).await;
+        self.wait_for_log(&webhook, "retrying").await;
+        (endpoint, webhook)
     }
 
     /// Waits until the webhook's newest log has this status.
