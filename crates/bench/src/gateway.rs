@@ -2,6 +2,7 @@
 
 pub mod chaos;
 pub mod crowd;
+pub mod history;
 pub mod nchan;
 pub mod socket;
 pub mod speed;

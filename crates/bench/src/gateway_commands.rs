@@ -86,6 +86,7 @@ pub(crate) async fn speed(binary: &Path, runs: usize, size: Size) -> anyhow::Res
             name: "gateway",
             address: studio.address,
             pids: vec![gateway.pid()],
+            broker: Some(url.clone()),
             publisher: Publisher::Amqp(AmqpPublisher::connect(&url).await?),
             token,
         };
@@ -101,6 +102,7 @@ pub(crate) async fn speed(binary: &Path, runs: usize, size: Size) -> anyhow::Res
             name: "one process",
             address: studio.address,
             pids: vec![all.pid()],
+            broker: None,
             publisher: Publisher::Http(HttpPublisher::new(
                 &format!("http://{}", studio.address),
                 &service,
@@ -116,6 +118,7 @@ pub(crate) async fn speed(binary: &Path, runs: usize, size: Size) -> anyhow::Res
                 name: "nchan",
                 address: nchan.address,
                 pids: nchan.pids(),
+                broker: None,
                 publisher: Publisher::Nchan(nchan),
                 token: |_| String::new(),
             };

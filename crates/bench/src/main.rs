@@ -127,6 +127,9 @@ enum Command {
         /// Events of a burst to the few.
         #[arg(long, default_value_t = 500)]
         burst: usize,
+        /// Only 1,000 events a second, each to one of the many.
+        #[arg(long)]
+        only_singles: bool,
         /// The product's binary, beside this one by default.
         #[arg(long)]
         binary: Option<PathBuf>,
@@ -199,8 +202,8 @@ async fn main() -> anyhow::Result<()> {
         Command::Chaos(chaos) => endure::run(chaos).await,
         Command::Crowd(crowd) => endure::crowd(crowd).await,
         Command::Waiting(waiting) => endure::waiting(waiting).await,
-        Command::Gateway { runs, few, many, burst, binary } => {
-            let size = bench::gateway::speed::Size { few, many, burst, seconds: 10 };
+        Command::Gateway { runs, few, many, burst, only_singles, binary } => {
+            let size = bench::gateway::speed::Size { few, many, burst, seconds: 10, only_singles };
             gateway_commands::speed(&binary.map_or_else(beside, Ok)?, runs, size).await
         }
         Command::ChaosGateway { users, events, kills, binary } => {

@@ -40,8 +40,8 @@ pub struct Seen {
     leaving: AtomicBool,
 }
 
-impl Seen {
-    fn new() -> Self {
+impl Default for Seen {
+    fn default() -> Self {
         Self {
             count: AtomicUsize::new(0),
             last: AtomicU64::new(0),
@@ -50,8 +50,10 @@ impl Seen {
             leaving: AtomicBool::new(false),
         }
     }
+}
 
-    fn note(&self, text: &[u8]) {
+impl Seen {
+    pub(super) fn note(&self, text: &[u8]) {
         let Some(sent) = sent_micros(text) else { return };
         let now = unix_micros();
         let bucket = usize::try_from(now.saturating_sub(sent) / WIDTH).unwrap_or(BUCKETS);
@@ -118,7 +120,7 @@ pub struct Crowd {
 
 impl Default for Crowd {
     fn default() -> Self {
-        Self { tasks: JoinSet::new(), seen: Arc::new(Seen::new()), lines: Vec::new() }
+        Self { tasks: JoinSet::new(), seen: Arc::new(Seen::default()), lines: Vec::new() }
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use crate::event::{SampleEvent, unix_micros};
 use crate::gateway::crowd::{Crowd, Door};
+use crate::gateway::history;
 use crate::gateway::nchan::Nchan;
 use crate::publish::{AmqpPublisher, HttpPublisher};
 use crate::quantile::quantile;
@@ -29,6 +30,8 @@ pub struct Size {
     pub burst: usize,
     /// Seconds of 1,000 events a second.
     pub seconds: usize,
+    /// Only those.
+    pub only_singles: bool,
 }
 
 /// Who takes events for the server that is measured.
@@ -49,6 +52,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// Its processes.
     pub pids: Vec<u32>,
+    /// The broker behind it, if there is one.
+    pub broker: Option<String>,
     /// Where events are published.
     pub publisher: Publisher,
     /// Makes access tokens; nchan needs none.
@@ -119,8 +124,25 @@ impl Server {
     ///
     /// # Errors
     /// When something does not arrive, or arrives twice.
-    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
     pub async fn measure(&self, size: Size, report: &mut Report) -> anyhow::Result<()> {
+        if !size.only_singles {
+            self.fan_outs(size, report).await?;
+        }
+        let before = self.resident();
+        let mut crowd = Crowd::default();
+        crowd.grow(&self.audience(false), size.many).await?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        self.each_their_own(&crowd, size.seconds, report).await?;
+        if !size.only_singles && !matches!(self.publisher, Publisher::Nchan(_)) {
+            self.replay(&crowd, before, report).await?;
+        }
+        crowd.leave().await;
+        Ok(())
+    }
+
+    /// One event to many, and what many connections cost.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    async fn fan_outs(&self, size: Size, report: &mut Report) -> anyhow::Result<()> {
         let name = self.name;
         // Warm: the first subscribers of a process are not what is measured.
         let mut crowd = Crowd::default();
@@ -147,16 +169,6 @@ impl Server {
         let after = self.at_rest(before).await;
         report.add(&format!("{name}: MiB resident before all connections"), before / 1_024.0);
         report.add(&format!("{name}: MiB resident after all have left"), after / 1_024.0);
-
-        let before = self.resident();
-        let mut crowd = Crowd::default();
-        crowd.grow(&self.audience(false), size.many).await?;
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        self.each_their_own(&crowd, size.seconds, report).await?;
-        if !matches!(self.publisher, Publisher::Nchan(_)) {
-            self.replay(&crowd, before, report).await?;
-        }
-        crowd.leave().await;
         Ok(())
     }
 
@@ -201,7 +213,8 @@ impl Server {
         Ok(())
     }
 
-    /// 1,000 events a second, each to one connection.
+    /// 1,000 events a second, each to one connection; beside it when the publisher was answered, and
+    /// when a bare reader of the broker had them.
     async fn each_their_own(
         &self,
         crowd: &Crowd,
@@ -209,6 +222,10 @@ impl Server {
         report: &mut Report,
     ) -> anyhow::Result<()> {
         crowd.seen.reset();
+        let reader = match &self.broker {
+            Some(url) => Some(history::follow(url).await?),
+            None => None,
+        };
         let (count, began) = (seconds * 1_000, Instant::now());
         let mut under_way = stream::iter(0..count)
             .map(|number| async move {
@@ -216,18 +233,30 @@ impl Server {
                 tokio::time::sleep_until(due.into()).await;
                 // Not the neighbours one after the other.
                 let user = own(number * 7_919 % crowd.len());
-                self.publish(&user, number).await
+                let asked = Instant::now();
+                self.publish(&user, number).await?;
+                anyhow::Ok(asked.elapsed().as_secs_f64() * 1_000.0)
             })
             .buffer_unordered(256);
+        let mut answered = Vec::with_capacity(count);
         while let Some(published) = under_way.next().await {
-            published?;
+            answered.push(published?);
         }
+        answered.sort_by(f64::total_cmp);
         crowd.seen.wait(count).await?;
-        let name = self.name;
-        let quantile = |share| crowd.seen.quantile(share);
-        let text = format!("{name}: 1,000 events/s among {}", crowd.len());
-        report.add(&format!("{text}, p50 ms"), quantile(0.5));
-        report.add(&format!("{text}, p99 ms"), quantile(0.99));
+        let text = format!("{}: 1,000 events/s among {}", self.name, crowd.len());
+        for (percentile, share) in [("p50", 0.5), ("p99", 0.99)] {
+            report.add(&format!("{text}, {percentile} ms"), crowd.seen.quantile(share));
+            let answer = quantile(&answered, share).unwrap_or(f64::NAN);
+            report.add(&format!("{text}, publisher answered, {percentile} ms"), answer);
+            if let Some((_, seen)) = &reader {
+                let text = format!("{text}, bare reader of the broker, {percentile} ms");
+                report.add(&text, seen.quantile(share));
+            }
+        }
+        if let Some((reading, _)) = reader {
+            reading.abort();
+        }
         Ok(())
     }
 
