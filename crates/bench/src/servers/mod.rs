@@ -85,7 +85,8 @@ pub fn target_folder() -> PathBuf {
     folder.canonicalize().unwrap_or(folder)
 }
 
-/// Ports of 127.0.0.1 that were free a moment ago, all different.
+/// Ports that were free a moment ago, all different; on every address, for RabbitMQ listens on all
+/// of them and clients' connections that have just ended keep ports of 127.0.0.2 and beyond.
 ///
 /// # Errors
 /// [`ServerError::Io`] when the system has none.
@@ -95,7 +96,7 @@ pub fn free_ports<const N: usize>() -> Result<[u16; N], ServerError> {
     for port in &mut ports {
         // All are held until the last is found, so that none is given twice.
         let listener =
-            TcpListener::bind("127.0.0.1:0").map_err(ServerError::io("find a free port"))?;
+            TcpListener::bind("0.0.0.0:0").map_err(ServerError::io("find a free port"))?;
         *port = listener.local_addr().map_err(ServerError::io("find a free port"))?.port();
         listeners.push(listener);
     }
