@@ -158,6 +158,8 @@ impl Machine {
         publisher.flood(self.events).await?;
         let dispatcher = product.start("dispatcher")?;
         self.drain("services", report).await?;
+        let text = "services draining, peak MiB of the dispatcher";
+        report.add(text, peak_mib(&[dispatcher.pid()]));
         drop(dispatcher);
         Ok(())
     }
