@@ -46,15 +46,15 @@ impl Store {
             .all(&self.reader)
             .await?;
         let keys: Vec<Uuid> = rows.iter().map(|row| row.event_key).collect();
-        let brought = match job.scope {
-            JobScope::Failed | JobScope::Cancelled => self.succeeded_since(job, &keys).await?,
-            JobScope::Success | JobScope::All => Vec::new(),
+        let events = self.events_of(job, &keys).await?;
+        let settled = match job.scope {
+            JobScope::Failed | JobScope::Cancelled => {
+                // What a step of this job delivered before it was cut short is done, not left out.
+                let own = events.values().map(|event| job.delivery_of(event).as_uuid());
+                self.succeeded_since(job, keys, own.collect()).await?
+            }
+            JobScope::Success | JobScope::All => HashSet::new(),
         };
-        let events = self.events_of(job, keys).await?;
-        // What a step of this job delivered before it was cut short is done, not left out.
-        let own: HashSet<Uuid> = events.values().map(|e| job.delivery_of(e).as_uuid()).collect();
-        let by_others = brought.into_iter().filter(|(_, id)| !own.contains(id));
-        let settled: HashSet<Uuid> = by_others.map(|(key, _)| key).collect();
         let mut page = RangePage::default();
         for row in rows {
             page.end = Some((row.triggered_at, row.id));
@@ -92,32 +92,34 @@ impl Store {
         recorded.collect()
     }
 
-    /// Which of these events a redelivery has brought to the webhook since, and which one.
+    /// Which of these events a redelivery has brought to the webhook since, other than `own`.
     async fn succeeded_since(
         &self,
         job: &Job,
-        keys: &[Uuid],
-    ) -> Result<Vec<(Uuid, Uuid)>, StoreError> {
-        let found = delivery::Entity::find()
+        keys: Vec<Uuid>,
+        own: Vec<Uuid>,
+    ) -> Result<HashSet<Uuid>, StoreError> {
+        let found: Vec<Uuid> = delivery::Entity::find()
             .select_only()
-            .columns([delivery::Column::EventKey, delivery::Column::Id])
+            .column(delivery::Column::EventKey)
             .filter(delivery::by_hand())
-            .filter(delivery::Column::EventKey.is_in(keys.iter().copied()))
+            .filter(delivery::Column::EventKey.is_in(keys))
+            .filter(delivery::Column::Id.is_not_in(own))
             .filter(delivery::Column::WebhookId.eq(job.webhook.as_uuid()))
             .filter(delivery::Column::Status.eq(DeliveryStatus::Success as i16))
             .into_tuple()
             .all(&self.reader)
             .await?;
-        Ok(found)
+        Ok(found.into_iter().collect())
     }
 
     async fn events_of(
         &self,
         job: &Job,
-        keys: Vec<Uuid>,
+        keys: &[Uuid],
     ) -> Result<HashMap<Uuid, Event>, StoreError> {
-        let rows =
-            event::Entity::find().filter(event::Column::Key.is_in(keys)).all(&self.reader).await?;
+        let found = event::Entity::find().filter(event::Column::Key.is_in(keys.iter().copied()));
+        let rows = found.all(&self.reader).await?;
         let events = rows.into_iter().filter_map(|row| {
             let event = Event::from_payload(job.user.clone(), Bytes::from(row.payload)).ok()?;
             Some((row.key, event))
