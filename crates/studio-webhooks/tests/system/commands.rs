@@ -114,12 +114,9 @@ async fn a_stop_finishes_what_is_under_way(backend: Backend) {
     let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
     studio.publish(&Published::in_project("usr_1", "p")).await;
     endpoint.wait_for(1).await;
-    let (name, command) = match backend {
-        Backend::Embedded => ("all", "all"),
-        Backend::Servers => ("dispatcher", "dispatcher"),
-    };
+    let name = backend.worker();
     assert_eq!(studio.terminate(name).await, 0, "{}", studio.log(name));
-    studio.spawn(name, command, &[]);
+    studio.spawn(name, name, &[]);
     studio.wait_ready(&studio.api).await;
     studio.wait_for_log(&webhook, "success").await;
     assert_eq!(endpoint.count(), 1, "finished before the stop, not sent again after it");

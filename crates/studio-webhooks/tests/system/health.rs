@@ -40,12 +40,9 @@ async fn a_dead_webhook_is_switched_off_and_works_at_once_when_switched_on(backe
     studio.publish(&Published::in_project("usr_1", "p")).await;
     studio.wait_for_log(&hook, "failed").await;
     // What was counted is kept, whatever becomes of the one who counts.
-    let (name, command) = match backend {
-        Backend::Embedded => ("all", "all"),
-        Backend::Servers => ("dispatcher", "dispatcher"),
-    };
+    let name = backend.worker();
     studio.kill(name);
-    studio.spawn(name, command, &[]);
+    studio.spawn(name, name, &[]);
     studio.wait_ready(&studio.api).await;
     assert_eq!(webhook(&studio, &hook).await["active"], true);
 

@@ -20,14 +20,6 @@ const SOON_FAILED: (&str, &str) = ("STUDIO__DELIVERY__RETRY_DELAYS", "200ms");
 /// Deliveries of a job in a second: slow enough to kill it in the middle.
 const SLOWLY: (&str, &str) = ("STUDIO__DISPATCHER__JOB_RATE", "20");
 
-/// The process that runs jobs.
-fn runner(backend: Backend) -> (&'static str, &'static str) {
-    match backend {
-        Backend::Embedded => ("all", "all"),
-        Backend::Servers => ("dispatcher", "dispatcher"),
-    }
-}
-
 fn events(count: usize) -> Vec<Published> {
     Published::several("usr_1", count)
 }
@@ -128,10 +120,10 @@ async fn a_range_goes_on_after_a_kill_where_it_was(backend: Backend) {
     let (webhook, endpoint) = recovered(&studio, 100).await;
     let job = post(&studio, &webhook, "redeliver", json!({ "since": SINCE })).await;
     wait_for("a third of the job", || async { (endpoint.count() >= 30).then_some(()) }).await;
-    let (name, command) = runner(backend);
+    let name = backend.worker();
     studio.kill(name);
     assert!(endpoint.count() < 100, "killed in the middle");
-    studio.spawn(name, command, &[]);
+    studio.spawn(name, name, &[]);
     studio.wait_ready(&studio.api).await;
     let ended = done(&studio, &webhook, &job).await;
     assert_eq!(
@@ -199,10 +191,10 @@ async fn a_replay_goes_on_after_a_kill(backend: Backend) {
     let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
     let job = post(&studio, &webhook, "replay", json!({ "since": an_hour_ago() })).await;
     wait_for("a third of the job", || async { (endpoint.count() >= 30).then_some(()) }).await;
-    let (name, command) = runner(backend);
+    let name = backend.worker();
     studio.kill(name);
     assert!(endpoint.count() < 100, "killed in the middle");
-    studio.spawn(name, command, &[]);
+    studio.spawn(name, name, &[]);
     studio.wait_ready(&studio.api).await;
     let ended = done(&studio, &webhook, &job).await;
     assert_eq!(ended["progress"]["done"], 100);

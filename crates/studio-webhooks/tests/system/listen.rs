@@ -109,9 +109,9 @@ async fn it_resumes_by_itself_after_the_gateway_was_killed(backend: Backend) {
     let events: Vec<Published> = (0..6).map(|_| Published::in_project("usr_1", "p1")).collect();
     studio.publish(&events[0]).await;
     assert_eq!(listener.line().await, events[0].payload());
-    let (name, command) = match backend {
-        Backend::Embedded => ("all", "all"),
-        Backend::Servers => ("gateway", "gateway"),
+    let name = match backend {
+        Backend::Embedded => "all",
+        Backend::Servers => "gateway",
     };
     studio.kill(name);
     listener.says("trying again").await;
@@ -120,7 +120,7 @@ async fn it_resumes_by_itself_after_the_gateway_was_killed(backend: Backend) {
             studio.publish(event).await;
         }
     }
-    studio.spawn(name, command, &[]);
+    studio.spawn(name, name, &[]);
     studio.wait_ready(&studio.gateway).await;
     if backend == Backend::Embedded {
         for event in &events[1..4] {
