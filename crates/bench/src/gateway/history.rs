@@ -6,18 +6,19 @@ use futures::StreamExt as _;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Connection, ConnectionProperties};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::gateway::crowd::Seen;
 
 /// Messages that the broker sends ahead.
 const AHEAD: u16 = 1_024;
 
-/// Notes each event of `studio.history` from now on, as it leaves the broker.
+/// Notes each event of `studio.history` from now on, as it leaves the broker, until the task is
+/// dropped.
 ///
 /// # Errors
 /// When the broker refuses.
-pub async fn follow(url: &str) -> anyhow::Result<(JoinHandle<()>, Arc<Seen>)> {
+pub async fn follow(url: &str) -> anyhow::Result<(JoinSet<()>, Arc<Seen>)> {
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     channel.basic_qos(AHEAD, BasicQosOptions::default()).await?;
@@ -28,7 +29,8 @@ pub async fn follow(url: &str) -> anyhow::Result<(JoinHandle<()>, Arc<Seen>)> {
         channel.basic_consume("studio.history".into(), "bench".into(), options, arguments).await?;
     let seen = Arc::new(Seen::default());
     let noted = seen.clone();
-    let reading = tokio::spawn(async move {
+    let mut reading = JoinSet::new();
+    reading.spawn(async move {
         // The connection lives as long as it is read.
         let _connection = connection;
         while let Some(Ok(message)) = messages.next().await {

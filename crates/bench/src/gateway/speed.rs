@@ -244,18 +244,18 @@ impl Server {
         }
         answered.sort_by(f64::total_cmp);
         crowd.seen.wait(count).await?;
+        if let Some((_reading, seen)) = &reader {
+            seen.wait(count).await?;
+        }
         let text = format!("{}: 1,000 events/s among {}", self.name, crowd.len());
         for (percentile, share) in [("p50", 0.5), ("p99", 0.99)] {
             report.add(&format!("{text}, {percentile} ms"), crowd.seen.quantile(share));
             let answer = quantile(&answered, share).unwrap_or(f64::NAN);
             report.add(&format!("{text}, publisher answered, {percentile} ms"), answer);
-            if let Some((_, seen)) = &reader {
+            if let Some((_reading, seen)) = &reader {
                 let text = format!("{text}, bare reader of the broker, {percentile} ms");
                 report.add(&text, seen.quantile(share));
             }
-        }
-        if let Some((reading, _)) = reader {
-            reading.abort();
         }
         Ok(())
     }
