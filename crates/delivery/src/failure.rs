@@ -4,9 +4,22 @@ use std::error::Error;
 use std::io;
 
 use domain::{AttemptFailure, FailureKind};
-use reqwest::StatusCode;
+use hyper::StatusCode;
 
 use crate::resolver::{Blocked, Exhausted, Unresolved};
+
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Nothing came that could be read as the head of an answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NoAnswer {
+    #[error("no connection in time")]
+    Timeout,
+    #[error("no connection")]
+    Connect(#[source] BoxError),
+    #[error("no answer")]
+    Http(#[source] hyper::Error),
+}
 
 /// `EMFILE` and `ENFILE` (errno(3)): no file descriptor left, for the process and for the system.
 const NO_FILES: [i32; 2] = [24, 23];
@@ -40,9 +53,8 @@ pub(crate) fn blocked() -> AttemptFailure {
 }
 
 /// What went wrong before an answer came.
-pub(crate) fn of_error(error: &reqwest::Error) -> AttemptFailure {
-    let mut causes = chain(error);
-    if causes.any(|cause| cause.is::<Blocked>()) {
+pub(crate) fn of_error(error: &NoAnswer) -> AttemptFailure {
+    if chain(error).any(|cause| cause.is::<Blocked>()) {
         return blocked();
     }
     if chain(error).any(is_exhausted) {
@@ -52,7 +64,7 @@ pub(crate) fn of_error(error: &reqwest::Error) -> AttemptFailure {
     if chain(error).any(|cause| cause.is::<Unresolved>()) {
         return AttemptFailure { kind: FailureKind::Dns, text: UNREACHABLE_NAME.to_owned() };
     }
-    if error.is_timeout() {
+    if chain(error).any(is_timeout) {
         return timeout();
     }
     if let Some(tls) = chain(error).find_map(find_tls) {
@@ -73,6 +85,13 @@ pub(crate) fn is_exhausted(cause: &(dyn Error + 'static)) -> bool {
     };
     io.raw_os_error().is_some_and(|number| NO_FILES.contains(&number))
         || io.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+/// A limit of ours (connecting, HTTP/2's pings), or the kernel gave up.
+fn is_timeout(cause: &(dyn Error + 'static)) -> bool {
+    matches!(cause.downcast_ref(), Some(NoAnswer::Timeout))
+        || cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_timeout)
+        || cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::TimedOut)
 }
 
 /// rustls errors travel inside `io::Error`, and that in another, whose `source` skips over them.
@@ -104,7 +123,7 @@ fn tls_reason(error: &rustls::Error) -> String {
     }
 }
 
-fn network_reason(error: &reqwest::Error) -> String {
+fn network_reason(error: &NoAnswer) -> String {
     use io::ErrorKind as Io;
     let io = chain(error).find_map(|cause| cause.downcast_ref::<io::Error>());
     match io.map(io::Error::kind) {
@@ -113,7 +132,7 @@ fn network_reason(error: &reqwest::Error) -> String {
         Some(Io::HostUnreachable) => "Host unreachable",
         Some(Io::NetworkUnreachable) => "Network unreachable",
         Some(Io::UnexpectedEof) => "Connection closed before an answer",
-        _ if error.is_connect() => "Connection failed",
+        _ if matches!(error, NoAnswer::Connect(_)) => "Connection failed",
         _ if chain(error).any(|c| c.to_string().contains("connection closed")) => {
             "Connection closed before an answer"
         }

@@ -1,11 +1,14 @@
-//! One signed HTTP attempt: the client, the guard that keeps it out of private networks, and
+//! One signed HTTP attempt: the connections, the guard that keeps it out of private networks, and
 //! what an answer means. Used by the dispatcher, by the API's test operation and by `listen`.
 
-mod client;
 mod config;
+mod connections;
+mod connector;
 mod endpoint;
 mod failure;
 mod guard;
+mod http1;
+mod http2;
 mod resolver;
 mod retry_after;
 mod sender;

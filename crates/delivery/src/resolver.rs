@@ -4,8 +4,11 @@
 //! Answers are kept for as long as their TTL says, within limits. The guard looks at them every
 //! time, kept ones too.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hickory_resolver::config::{
@@ -14,12 +17,11 @@ use hickory_resolver::config::{
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::{ResolverBuilder, TokioResolver};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use hyper_util::client::legacy::connect::dns::Name;
+use tower_service::Service;
 
-use crate::failure::is_exhausted;
+use crate::failure::{BoxError, is_exhausted};
 use crate::{DeliveryConfig, DeliveryConfigError, Guard};
-
-type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Names whose answers are kept, at most (twice: IPv4 and IPv6).
 const KEPT: u64 = 8_192;
@@ -58,7 +60,8 @@ struct Shared {
 
 impl GuardedResolver {
     /// Asks the servers of `config`, or the system's.
-    pub(crate) fn new(config: &DeliveryConfig, guard: Guard) -> Result<Self, DeliveryConfigError> {
+    pub(crate) fn new(config: &DeliveryConfig, guard: &Guard) -> Result<Self, DeliveryConfigError> {
+        let guard = guard.clone();
         let mut builder = builder(config)?;
         limit(builder.options_mut());
         let resolver = builder.build().map_err(|e| wrong(format!("cannot be used: {e}")))?;
@@ -67,8 +70,16 @@ impl GuardedResolver {
     }
 }
 
-impl Resolve for GuardedResolver {
-    fn resolve(&self, name: Name) -> Resolving {
+impl Service<Name> for GuardedResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let shared = self.0.clone();
         Box::pin(async move {
             let found = shared.addresses(name.as_str()).await?;
@@ -76,7 +87,7 @@ impl Resolve for GuardedResolver {
             if found.iter().any(|address| !shared.guard.allows(address.ip())) {
                 return Err(Blocked.into());
             }
-            Ok(Box::new(found.into_iter()) as Addrs)
+            Ok(found.into_iter())
         })
     }
 }

@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use domain::{AttemptReport, DeliveryId, Event, MAX_STORED_RESPONSE};
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, StatusCode};
 use time::OffsetDateTime;
 
-use crate::{DeliveryConfig, DeliveryConfigError, Endpoint, Guard, client, failure, retry_after};
+use crate::connections::{Answer, Connections};
+use crate::{DeliveryConfig, DeliveryConfigError, Endpoint, Guard, failure, retry_after};
 
 const SIGNATURE: HeaderName = HeaderName::from_static("x-sentimatrix-signature");
 const SIGNATURE_PREVIOUS: HeaderName = HeaderName::from_static("x-sentimatrix-signature-previous");
@@ -24,7 +26,7 @@ const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// Makes attempts. Cloning shares the connections.
 #[derive(Clone, Debug)]
 pub struct Sender {
-    client: Client,
+    connections: Connections,
     guard: Guard,
     timeout: Duration,
     max_response_bytes: usize,
@@ -38,7 +40,7 @@ impl Sender {
     pub fn new(config: &DeliveryConfig) -> Result<Self, DeliveryConfigError> {
         let guard = Guard::new(config)?;
         Ok(Self {
-            client: client::build(config, &guard)?,
+            connections: Connections::new(config, &guard)?,
             guard,
             timeout: config.timeout,
             max_response_bytes: config.max_response_bytes,
@@ -71,23 +73,24 @@ impl Sender {
         };
         // Literal addresses never reach the resolver; and the rules may be stricter today than
         // on the day the webhook was made.
-        if self.guard.check_parsed(&endpoint.url).is_err() {
+        if self.guard.check_parsed(&endpoint.target.url).is_err() {
             report.failure = Some(failure::blocked());
             return report;
         }
         let started = Instant::now();
         let request = compose(endpoint, event, delivery, attempt, report.started_at);
-        let deadline = tokio::time::Instant::now() + self.timeout;
-        match tokio::time::timeout_at(deadline, self.client.execute(request)).await {
-            Err(_) => report.failure = Some(failure::timeout()),
+        let exchange = async {
+            let answer = self.connections.send(&endpoint.target, request).await?;
+            note_head(&mut report, &answer);
+            report.response = answer.read(MAX_STORED_RESPONSE, self.max_response_bytes).await;
+            Ok(())
+        };
+        match tokio::time::timeout(self.timeout, exchange).await {
+            Ok(Ok(())) => {}
             Ok(Err(error)) => report.failure = Some(failure::of_error(&error)),
-            Ok(Ok(response)) => {
-                note_head(&mut report, &response);
-                let reading = read_body(response, self.max_response_bytes);
-                // The head decided; a body that never ends changes nothing but the log.
-                report.response =
-                    tokio::time::timeout_at(deadline, reading).await.unwrap_or_default();
-            }
+            // The head decides; a body that never ends changes nothing but the log.
+            Err(_) if report.status.is_some() => {}
+            Err(_) => report.failure = Some(failure::timeout()),
         }
         report.duration = started.elapsed();
         report
@@ -102,12 +105,13 @@ pub fn compose(
     delivery: DeliveryId,
     attempt: u32,
     now: OffsetDateTime,
-) -> Request {
-    let mut request = Request::new(Method::POST, endpoint.url.clone());
+) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(event.payload.clone()));
+    *request.method_mut() = Method::POST;
+    *request.uri_mut() = endpoint.target.uri.clone();
     let headers = request.headers_mut();
     headers.reserve(10 + endpoint.headers.len());
     headers.extend(endpoint.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(EVENT, HeaderValue::from_static(event.kind.as_str()));
     set(headers, DELIVERY, &delivery.to_string());
     set(headers, TIMESTAMP, &event.timestamp);
@@ -116,7 +120,6 @@ pub fn compose(
         set(headers, TRACEPARENT, trace);
     }
     sign(headers, endpoint, event, now);
-    *request.body_mut() = Some(event.payload.clone().into());
     request
 }
 
@@ -131,19 +134,10 @@ pub fn headers_sent(
     attempt: u32,
     at: OffsetDateTime,
 ) -> Vec<(String, String)> {
-    let request = compose(endpoint, event, delivery, attempt, at);
+    let mut request = compose(endpoint, event, delivery, attempt, at);
+    request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(event.payload.len()));
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let own = request.headers().iter().map(|(name, value)| (title_case(name), text(value)));
-    let host = endpoint.url.host_str().unwrap_or_default();
-    let host = endpoint.url.port().map_or(host.to_owned(), |port| format!("{host}:{port}"));
-    let (accepts, agent) = ("*/*".to_owned(), client::USER_AGENT.to_owned());
-    own.chain([
-        ("Accept".to_owned(), accepts),
-        ("User-Agent".to_owned(), agent),
-        ("Host".to_owned(), host),
-        ("Content-Length".to_owned(), event.payload.len().to_string()),
-    ])
-    .collect()
+    request.headers().iter().map(|(name, value)| (title_case(name), text(value))).collect()
 }
 
 /// As HTTP/1.1 spells it: `X-Sentimatrix-Event`.
@@ -176,29 +170,13 @@ fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     headers.insert(name, value);
 }
 
-fn note_head(report: &mut AttemptReport, response: &Response) {
-    let status = response.status();
+fn note_head(report: &mut AttemptReport, answer: &Answer) {
+    let status = answer.head.status();
     report.status = Some(status.as_u16());
-    report.address = response.remote_addr();
+    report.address = answer.address();
     report.failure = failure::of_status(status);
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        let wish = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let wish = answer.head.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         report.retry_after = wish.and_then(|text| retry_after::parse(text, report.started_at));
     }
-}
-
-/// The beginning of the body. A whole one leaves its connection fit for use; one over the limit
-/// or cut off does not.
-async fn read_body(mut response: Response, limit: usize) -> Bytes {
-    let mut kept = Vec::new();
-    let mut read = 0;
-    while let Ok(Some(chunk)) = response.chunk().await {
-        let room = MAX_STORED_RESPONSE - kept.len();
-        kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        read += chunk.len();
-        if read > limit {
-            break;
-        }
-    }
-    kept.into()
 }
