@@ -54,17 +54,28 @@ pub(crate) async fn run(
         println!("run {number} of {runs}");
         let wanted = |part| only.is_empty() || only.contains(&part);
         if wanted(Part::Limit) {
+            settle_disk().await?;
             machine.measure_limit(number, &mut report).await?;
         }
         if wanted(Part::Services) {
+            settle_disk().await?;
             machine.measure_services(number, &mut report).await?;
         }
         if wanted(Part::Embedded) {
+            settle_disk().await?;
             machine.measure_embedded(number, &mut report).await?;
         }
     }
     println!("\n{}", ratios(&report));
     println!("{}", report.table());
+    Ok(())
+}
+
+/// Waits until what was written before is on the disk: nobody pays for another's part.
+async fn settle_disk() -> anyhow::Result<()> {
+    let sync = || std::process::Command::new("sync").status();
+    let settled = tokio::task::spawn_blocking(sync).await??;
+    anyhow::ensure!(settled.success(), "sync failed: {settled}");
     Ok(())
 }
 

@@ -61,12 +61,12 @@ enum Link {
 }
 
 /// The head of an answer, and the connection that its body comes on.
-pub(crate) struct Answer {
+pub(crate) struct Answer<'a> {
     pub(crate) head: Response<()>,
     body: Incoming,
     link: Link,
-    origin: Arc<str>,
-    connections: Connections,
+    target: &'a Target,
+    connections: &'a Connections,
 }
 
 /// Why no answer came, and the request where nothing of it was sent.
@@ -89,20 +89,23 @@ impl Connections {
     }
 
     /// Sends `request` to `target` on a kept connection or a new one.
-    pub(crate) async fn send(
-        &self,
-        target: &Target,
+    pub(crate) async fn send<'a>(
+        &'a self,
+        target: &'a Target,
         mut request: Outgoing,
-    ) -> Result<Answer, NoAnswer> {
-        while let Some(link) = self.0.take(&target.origin).await {
+    ) -> Result<Answer<'a>, NoAnswer> {
+        loop {
+            let (link, kept) = match self.0.take(&target.origin).await {
+                Some(link) => (link, true),
+                // Boxed: it is large and rare, and would make every attempt as large.
+                None => (Box::pin(self.connect(target)).await?, false),
+            };
             match self.exchange(link, target, request).await {
                 // Closed by the other side a moment before: nothing of it left.
-                Err(Unanswered { unsent: Some(unsent), .. }) => request = unsent,
+                Err(Unanswered { unsent: Some(unsent), .. }) if kept => request = unsent,
                 done => return done.map_err(|unanswered| unanswered.error),
             }
         }
-        let link = self.connect(target).await?;
-        self.exchange(link, target, request).await.map_err(|unanswered| unanswered.error)
     }
 
     async fn connect(&self, target: &Target) -> Result<Link, NoAnswer> {
@@ -122,19 +125,19 @@ impl Connections {
         Ok(Link::Shared(kept.clone()))
     }
 
-    async fn exchange(
-        &self,
+    async fn exchange<'a>(
+        &'a self,
         mut link: Link,
-        target: &Target,
+        target: &'a Target,
         request: Outgoing,
-    ) -> Result<Answer, Unanswered> {
+    ) -> Result<Answer<'a>, Unanswered> {
         let answer = match &mut link {
             Link::Alone(connection) => connection.send(target, request).await?,
             Link::Shared(connection) => connection.send(target, request).await?,
         };
         let (head, body) = answer.into_parts();
-        let (head, origin) = (Response::from_parts(head, ()), target.origin.clone());
-        Ok(Answer { head, body, link, origin, connections: self.clone() })
+        let head = Response::from_parts(head, ());
+        Ok(Answer { head, body, link, target, connections: self })
     }
 }
 
@@ -144,7 +147,7 @@ impl std::fmt::Debug for Connections {
     }
 }
 
-impl Answer {
+impl Answer<'_> {
     /// Where the endpoint is.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         match &self.link {
@@ -177,7 +180,7 @@ impl Answer {
         if let Link::Alone(mut connection) = self.link
             && connection.is_fit().await
         {
-            self.connections.0.keep(self.origin, connection);
+            self.connections.0.keep(&self.target.origin, connection);
         }
         text.into()
     }
@@ -204,9 +207,10 @@ impl Shared {
         }
     }
 
-    fn keep(&self, origin: Arc<str>, connection: Box<Http1>) {
+    fn keep(&self, origin: &Arc<str>, connection: Box<Http1>) {
         let idle = Idle { connection, since: Instant::now() };
-        let mut host = self.hosts.entry(origin).or_default();
+        let known = self.hosts.get_mut(origin);
+        let mut host = known.unwrap_or_else(|| self.hosts.entry(origin.clone()).or_default());
         if host.idle.len() < self.idle_per_host {
             host.idle.push_back(idle);
         }

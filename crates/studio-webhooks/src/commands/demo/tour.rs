@@ -182,6 +182,13 @@ impl Tour {
             "curl -s -X POST -H 'Authorization: Bearer {}' http://{address}/v1/webhooks/{webhook}/test",
             self.user_token
         );
+        println!(
+            "curl -s -H 'Authorization: Bearer {}' http://{address}/v1/events --json \\\n  \
+             '{{\"id\":\"evt_'$RANDOM'\",\"event\":\"scrape.completed\",\
+             \"timestamp\":\"'$(date -u +%FT%TZ)'\",\"user_id\":\"usr_demo\",\
+             \"data\":{{\"project_id\":\"proj_abc123\"}}}}'",
+            self.service_token
+        );
     }
 
     fn url(&self, path: &str) -> String {
