@@ -52,18 +52,16 @@ pub(crate) async fn run(
     let mut report = Report::default();
     for number in 1..=runs.max(1) {
         println!("run {number} of {runs}");
-        let wanted = |part| only.is_empty() || only.contains(&part);
-        if wanted(Part::Limit) {
+        for part in [Part::Limit, Part::Services, Part::Embedded] {
+            if !only.is_empty() && !only.contains(&part) {
+                continue;
+            }
             settle_disk().await?;
-            machine.measure_limit(number, &mut report).await?;
-        }
-        if wanted(Part::Services) {
-            settle_disk().await?;
-            machine.measure_services(number, &mut report).await?;
-        }
-        if wanted(Part::Embedded) {
-            settle_disk().await?;
-            machine.measure_embedded(number, &mut report).await?;
+            match part {
+                Part::Limit => machine.measure_limit(number, &mut report).await?,
+                Part::Services => machine.measure_services(number, &mut report).await?,
+                Part::Embedded => machine.measure_embedded(number, &mut report).await?,
+            }
         }
     }
     println!("\n{}", ratios(&report));

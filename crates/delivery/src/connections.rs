@@ -5,7 +5,6 @@
 //! Kept ones are looked at when they are taken and by the sweep. An HTTP/2 connection is shared by
 //! all attempts to its host, and therefore has a task.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::{Arc, Once, Weak};
 use std::time::{Duration, Instant};
@@ -13,8 +12,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use dashmap::DashMap;
 use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
 use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::http::response::Parts;
 
 use crate::connector::Connector;
 use crate::endpoint::Target;
@@ -26,7 +26,7 @@ use crate::{DeliveryConfig, DeliveryConfigError, Guard};
 /// How often connections that rested too long, or were closed by the other side, are dropped.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// A request whose body is whole.
+/// A request whose body is whole, in the form of HTTP/1.1.
 pub(crate) type Outgoing = Request<Full<Bytes>>;
 
 /// The connections of a sender. Cloning shares them.
@@ -45,7 +45,7 @@ struct Shared {
 #[derive(Default)]
 struct Host {
     /// The longest unused first.
-    idle: VecDeque<Idle>,
+    idle: Vec<Idle>,
     shared: Option<(Http2, Instant)>,
 }
 
@@ -62,7 +62,7 @@ enum Link {
 
 /// The head of an answer, and the connection that its body comes on.
 pub(crate) struct Answer<'a> {
-    pub(crate) head: Response<()>,
+    pub(crate) head: Parts,
     body: Incoming,
     link: Link,
     target: &'a Target,
@@ -118,11 +118,10 @@ impl Connections {
         let made = Http2::begin(connected).await?;
         let mut host = shared.hosts.entry(target.origin.clone()).or_default();
         // Others may have connected at the same time: the first stays, and this one ends.
-        let (kept, _) = match host.shared.take() {
-            Some((kept, _)) if kept.is_open() => host.shared.insert((kept, Instant::now())),
-            _ => host.shared.insert((made, Instant::now())),
-        };
-        Ok(Link::Shared(kept.clone()))
+        let open = host.shared.take().filter(|(first, _)| first.is_open());
+        let kept = open.map_or(made, |(first, _)| first);
+        host.shared = Some((kept.clone(), Instant::now()));
+        Ok(Link::Shared(kept))
     }
 
     async fn exchange<'a>(
@@ -132,11 +131,10 @@ impl Connections {
         request: Outgoing,
     ) -> Result<Answer<'a>, Unanswered> {
         let answer = match &mut link {
-            Link::Alone(connection) => connection.send(target, request).await?,
+            Link::Alone(connection) => connection.send(request).await?,
             Link::Shared(connection) => connection.send(target, request).await?,
         };
         let (head, body) = answer.into_parts();
-        let head = Response::from_parts(head, ());
         Ok(Answer { head, body, link, target, connections: self })
     }
 }
@@ -199,7 +197,7 @@ impl Shared {
                     }
                     host.shared = None;
                 }
-                host.idle.pop_back()?.connection
+                host.idle.pop()?.connection
             };
             if connection.is_fit().await {
                 return Some(Link::Alone(connection));
@@ -212,7 +210,7 @@ impl Shared {
         let known = self.hosts.get_mut(origin);
         let mut host = known.unwrap_or_else(|| self.hosts.entry(origin.clone()).or_default());
         if host.idle.len() < self.idle_per_host {
-            host.idle.push_back(idle);
+            host.idle.push(idle);
         }
     }
 

@@ -18,7 +18,6 @@ use crate::{DeliveryConfig, DeliveryConfigError, Guard};
 pub(crate) type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
 /// Makes connections. The only door out: every address was seen by the guard.
-#[derive(Clone, Debug)]
 pub(crate) struct Connector {
     https: HttpsConnector<HttpConnector<GuardedResolver>>,
     longest: Duration,

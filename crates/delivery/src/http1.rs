@@ -10,11 +10,9 @@ use http_body_util::Full;
 use hyper::Response;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
-use hyper::header::HOST;
 
 use crate::connections::{Outgoing, Unanswered};
 use crate::connector::{Connected, Stream};
-use crate::endpoint::Target;
 use crate::failure::NoAnswer;
 
 /// One connection; one request at a time.
@@ -39,11 +37,8 @@ impl Http1 {
     /// Sends `request` and waits for the head of its answer.
     pub(crate) async fn send(
         &mut self,
-        target: &Target,
-        mut request: Outgoing,
+        request: Outgoing,
     ) -> Result<Response<Incoming>, Unanswered> {
-        *request.uri_mut() = target.path.clone();
-        request.headers_mut().insert(HOST, target.host.clone());
         let answer = self.requests.try_send_request(request);
         self.drive(answer).await.map_err(|mut failed| Unanswered {
             unsent: failed.take_message(),

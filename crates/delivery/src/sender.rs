@@ -108,7 +108,7 @@ pub fn compose(
 ) -> Request<Full<Bytes>> {
     let mut request = Request::new(Full::new(event.payload.clone()));
     *request.method_mut() = Method::POST;
-    *request.uri_mut() = endpoint.target.uri.clone();
+    *request.uri_mut() = endpoint.target.path.clone();
     let headers = request.headers_mut();
     headers.reserve(10 + endpoint.headers.len());
     headers.extend(endpoint.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
@@ -171,12 +171,12 @@ fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
 }
 
 fn note_head(report: &mut AttemptReport, answer: &Answer) {
-    let status = answer.head.status();
+    let status = answer.head.status;
     report.status = Some(status.as_u16());
     report.address = answer.address();
     report.failure = failure::of_status(status);
     if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        let wish = answer.head.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let wish = answer.head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         report.retry_after = wish.and_then(|text| retry_after::parse(text, report.started_at));
     }
 }
