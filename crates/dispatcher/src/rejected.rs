@@ -28,6 +28,7 @@ pub(crate) async fn reject(context: Arc<Context>, incoming: Incoming, rejection:
         headers: headers(&incoming, &rejection),
         // Too large to be kept: its id and size tell the publisher which one it was.
         body: if size > MAX_EVENT_BYTES { Bytes::new() } else { incoming.body.clone() },
+        event: None,
     };
     while let Err(error) = publish(&context, message.clone()).await {
         tracing::warn!("a rejected message could not be kept yet: {error}");

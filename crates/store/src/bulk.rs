@@ -19,8 +19,9 @@ pub(crate) enum Column {
     Bytes(Vec<Vec<u8>>),
 }
 
-/// Rows of one statement on SQLite, at most.
-const CHUNK: usize = 250;
+/// Rows of one statement on SQLite. Few different texts, so that each stays prepared: reading the
+/// text of many rows takes as long as inserting them.
+const CHUNKS: [usize; 4] = [250, 50, 10, 1];
 
 /// A column of an insertion.
 pub(crate) struct Field {
@@ -130,9 +131,8 @@ fn from_rows(
     let mut columns: Vec<_> =
         fields.into_iter().map(|field| field.values.list().into_iter()).collect();
     let mut left = columns.first().map_or(0, ExactSizeIterator::len);
-    let mut statements = Vec::with_capacity(left.div_ceil(CHUNK));
-    while left > 0 {
-        let count = left.min(CHUNK);
+    let mut statements = Vec::new();
+    while let Some(count) = CHUNKS.into_iter().find(|count| *count <= left) {
         left -= count;
         let mut values = Vec::with_capacity(count * columns.len());
         for _ in 0..count {

@@ -267,5 +267,6 @@ fn again(message: &Incoming) -> Outgoing {
         message_id: message.message_id.clone(),
         headers: message.own_headers().filter(kept).cloned().collect(),
         body: message.body.clone(),
+        event: None,
     }
 }
