@@ -19,9 +19,9 @@ pub(crate) enum Column {
     Bytes(Vec<Vec<u8>>),
 }
 
-/// Rows of one statement on SQLite. Few different texts, so that each stays prepared: reading the
-/// text of many rows takes as long as inserting them.
-const CHUNKS: [usize; 4] = [250, 50, 10, 1];
+/// Rows of one statement on SQLite, at most. Fewer are inserted by powers of two: so few different
+/// texts stay prepared, and a batch takes few of them.
+const CHUNK: usize = 128;
 
 /// A column of an insertion.
 pub(crate) struct Field {
@@ -132,7 +132,8 @@ fn from_rows(
         fields.into_iter().map(|field| field.values.list().into_iter()).collect();
     let mut left = columns.first().map_or(0, ExactSizeIterator::len);
     let mut statements = Vec::new();
-    while let Some(count) = CHUNKS.into_iter().find(|count| *count <= left) {
+    while let Some(power) = left.checked_ilog2() {
+        let count = CHUNK.min(1 << power);
         left -= count;
         let mut values = Vec::with_capacity(count * columns.len());
         for _ in 0..count {

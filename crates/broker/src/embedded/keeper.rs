@@ -95,7 +95,7 @@ async fn read(shelf: &Shelf, lane: &Lane, gap: Gap) -> Result<(Vec<Ready>, bool)
     while let Some(row) = found.try_next().await? {
         let place = Place { ready_at: row.try_get("ready_at")?, id: row.try_get("id")? };
         let (message, redelivered) = (rows::message(&row)?, lane.is_left_over(place));
-        bytes += message.bytes_in_memory();
+        bytes += message.bytes();
         let returns = if redelivered { shelf.unclean_ends.load(Ordering::Relaxed) } else { 0 };
         messages.push(Ready { place, message, redelivered, returns });
         if bytes > PAGE_BYTES {

@@ -31,9 +31,8 @@ type OwnedHead = (u8, Option<String>, Vec<(String, String)>);
 impl Message {
     pub(super) fn new(kind: Option<EventType>, outgoing: Outgoing) -> Self {
         let Outgoing { content_type, message_id, headers, body, event } = outgoing;
-        let event = event.filter(|event| kind.is_none_or(|kind| kind == event.kind));
         let mut message = Self { kind, content_type, message_id, headers, body, event };
-        if kind.is_some() && message.event.is_none() {
+        if kind.is_some() && message.event.as_ref().map(|event| event.kind) != kind {
             // Whoever takes it finds out what is wrong with one that is none.
             message.event = message.read_event().ok();
         }
@@ -64,13 +63,13 @@ impl Message {
         Ok(Self { kind, content_type, message_id, headers, body: body.into(), event: None })
     }
 
-    /// What a message to `studio.events` tells, if it is an event, as every reader sees it.
+    /// What a message just published to `studio.events` tells, if it is an event.
     pub(super) fn told(&self) -> Option<Event> {
-        self.kind?;
-        self.event.clone().or_else(|| self.read_event().ok())
+        self.kind.and(self.event.clone())
     }
 
-    fn read_event(&self) -> Result<Event, Rejection> {
+    /// The event in the body, as every reader of `studio.events` sees it.
+    pub(super) fn read_event(&self) -> Result<Event, Rejection> {
         let trace = self.headers.iter().find(|(name, _)| name == "traceparent");
         let origin = Origin {
             message_id: self.message_id.clone(),
