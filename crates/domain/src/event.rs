@@ -33,7 +33,6 @@ pub struct Event {
     /// `{"id":…,"event":…,"timestamp":…,"data":…}`: what is signed and sent, byte for byte.
     pub payload: Bytes,
     data_at: usize,
-    key: EventKey,
 }
 
 /// Identifies an event of a user in the store: 16 bytes derived from both ids.
@@ -181,8 +180,7 @@ impl Event {
         let (payload, data_at) = compose(&id, kind, &timestamp, data);
         let traceparent = origin.traceparent.as_deref().filter(|text| is_traceparent(text));
         let traceparent = traceparent.map(Box::from);
-        let key = EventKey::of(&user, &id);
-        Ok(Self { id, kind, timestamp, user, project, traceparent, payload, data_at, key })
+        Ok(Self { id, kind, timestamp, user, project, traceparent, payload, data_at })
     }
 
     /// An event from what the store or a message of our own carries, already checked once.
@@ -235,7 +233,7 @@ impl Event {
     /// The event's identity in the store: the same for every copy that a publisher sends.
     #[must_use]
     pub fn key(&self) -> EventKey {
-        self.key
+        EventKey::of(&self.user, &self.id)
     }
 
     /// [`Event::timestamp`] as a point in time.

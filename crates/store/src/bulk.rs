@@ -19,9 +19,8 @@ pub(crate) enum Column {
     Bytes(Vec<Vec<u8>>),
 }
 
-/// Rows of one statement on SQLite, at most. Fewer are inserted by powers of two: so few different
-/// texts stay prepared, and a batch takes few of them.
-const CHUNK: usize = 128;
+/// Rows of one statement on SQLite, at most.
+const CHUNK: usize = 250;
 
 /// A column of an insertion.
 pub(crate) struct Field {
@@ -131,9 +130,9 @@ fn from_rows(
     let mut columns: Vec<_> =
         fields.into_iter().map(|field| field.values.list().into_iter()).collect();
     let mut left = columns.first().map_or(0, ExactSizeIterator::len);
-    let mut statements = Vec::new();
-    while let Some(power) = left.checked_ilog2() {
-        let count = CHUNK.min(1 << power);
+    let mut statements = Vec::with_capacity(left.div_ceil(CHUNK));
+    while left > 0 {
+        let count = left.min(CHUNK);
         left -= count;
         let mut values = Vec::with_capacity(count * columns.len());
         for _ in 0..count {

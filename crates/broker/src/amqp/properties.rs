@@ -44,7 +44,6 @@ pub(super) fn incoming(delivery: Delivery, acker: Acker) -> Incoming {
         returns,
         body: Bytes::from(delivery.data),
         acker,
-        known: None,
     }
 }
 

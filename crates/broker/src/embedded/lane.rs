@@ -122,7 +122,7 @@ impl Lane {
         while taken.len() < most
             && let Some((_, ready)) = state.ready.pop_first()
         {
-            state.bytes -= ready.message.bytes_in_memory();
+            state.bytes -= ready.message.bytes();
             taken.push(ready);
         }
         if !state.ready.is_empty() {
@@ -212,7 +212,7 @@ impl Lane {
 
 impl State {
     fn insert(&mut self, ready: Ready) {
-        self.bytes += ready.message.bytes_in_memory();
+        self.bytes += ready.message.bytes();
         self.ready.insert(ready.place, ready);
     }
 
