@@ -94,7 +94,7 @@ async fn the_limits_and_the_tokens_are_those_of_the_websocket() {
         let mut refused = Stream::get(&studio, "", &headers).await;
         assert!(refused.until("UNAUTHORIZED").await.starts_with("HTTP/1.1 401"));
     }
-    let mut ends = Stream::get(&studio, &format!("?token={}", token_for("bob", 2)), "").await;
+    let mut ends = Stream::get(&studio, &format!("?token={}", token_for("bob", 5)), "").await;
     ends.until("event: token_expiring").await;
     assert!(ends.until("event: close").await.contains(r#""code":4001"#));
 }

@@ -63,13 +63,14 @@ async fn a_client_is_told_that_its_token_ends_and_closed_when_it_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_renewed_in_place_loses_nothing() {
     let studio = Studio::start().await;
-    let mut client = Client::connect(studio.address, &token_for("ann", 2)).await;
+    let mut client = Client::connect(studio.address, &token_for("ann", 5)).await;
+    let began = Instant::now();
     assert_eq!(client.json().await["type"], "token_expiring");
     client.subscribe("*").await;
     let renewed = client.ask(&json!({ "type": "auth", "token": token("ann"), "id": 1 })).await;
     assert_eq!((&renewed["type"], &renewed["id"]), (&json!("authenticated"), &json!(1)));
     assert!(renewed["token_expires_at"].as_str().unwrap().ends_with('Z'));
-    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    tokio::time::sleep_until((began + Duration::from_millis(6_500)).into()).await;
     studio.publish("evt_1", "ann", "proj_1").await;
     assert_eq!(client.event_id().await, "evt_1", "after the first token's end");
 }
