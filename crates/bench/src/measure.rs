@@ -9,7 +9,7 @@ use bench::load::{AmqpPublisher, HttpPublisher};
 use bench::product::{Product, Running, token};
 use bench::report::Report;
 use bench::servers::{self, Postgres, RabbitMq, target_folder};
-use bench::usage::{cpu_seconds, family, peak_mib};
+use bench::usage::{cpu_seconds, disks_busy, family, peak_mib};
 
 /// Events a second at the low rate, and for how long.
 const LOW_RATE: u32 = 200;
@@ -17,6 +17,12 @@ const LOW_LENGTH: Duration = Duration::from_secs(10);
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// A disk that was busy for less of a second is at rest.
+const AT_REST: Duration = Duration::from_millis(30);
+
+/// Seconds that this is waited for.
+const SETTLED_WITHIN: u32 = 60;
 
 /// A part of what is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -69,11 +75,20 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Waits until what was written before is on the disk: nobody pays for another's part.
+/// Waits until what was written before is on the disk, and the disk at rest (the databases write
+/// on a while after they were used): nobody pays for another's part.
 async fn settle_disk() -> anyhow::Result<()> {
     let sync = || std::process::Command::new("sync").status();
     let settled = tokio::task::spawn_blocking(sync).await??;
     anyhow::ensure!(settled.success(), "sync failed: {settled}");
+    for _ in 0..SETTLED_WITHIN {
+        let before = disks_busy();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if disks_busy() - before < AT_REST {
+            return Ok(());
+        }
+    }
+    println!("the disk does not come to rest: figures of latency may show it");
     Ok(())
 }
 

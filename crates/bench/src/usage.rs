@@ -1,6 +1,7 @@
 //! What processes use: CPU seconds and resident memory, from /proc.
 
 use std::fs;
+use std::time::Duration;
 
 /// Ticks of a second in /proc (USER_HZ, 100 on every Linux that runs this).
 const TICKS: f64 = 100.0;
@@ -36,6 +37,14 @@ fn memory_mib(pids: &[u32], key: &str) -> f64 {
         line.split_whitespace().nth(1)?.parse::<f64>().ok()
     };
     pids.iter().filter_map(kib).sum::<f64>() / 1_024.0
+}
+
+/// How long the machine's disks have been busy since its start, together.
+#[must_use]
+pub fn disks_busy() -> Duration {
+    let lines = fs::read_to_string("/proc/diskstats").unwrap_or_default();
+    let busy = |line: &str| line.split_whitespace().nth(12)?.parse::<u64>().ok();
+    Duration::from_millis(lines.lines().filter_map(busy).sum())
 }
 
 /// `pid` and all of its descendants.

@@ -26,8 +26,8 @@ use crate::{DeliveryConfig, DeliveryConfigError, Guard};
 /// How often connections that rested too long, or were closed by the other side, are dropped.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// A request whose body is whole, in the form of HTTP/1.1.
-pub(crate) type Outgoing = Request<Full<Bytes>>;
+/// A request whose body is whole, in the form of HTTP/1.1. Boxed, for it goes from hand to hand.
+pub(crate) type Outgoing = Box<Request<Full<Bytes>>>;
 
 /// The connections of a sender. Cloning shares them.
 #[derive(Clone)]
@@ -60,9 +60,8 @@ enum Link {
     Shared(Http2),
 }
 
-/// The head of an answer, and the connection that its body comes on.
+/// An answer whose head has come, and the connection that its body comes on.
 pub(crate) struct Answer<'a> {
-    pub(crate) head: Parts,
     body: Incoming,
     link: Link,
     target: &'a Target,
@@ -88,12 +87,13 @@ impl Connections {
         })))
     }
 
-    /// Sends `request` to `target` on a kept connection or a new one.
+    /// Sends `request` to `target` on a kept connection or a new one; comes back with the head of
+    /// the answer.
     pub(crate) async fn send<'a>(
         &'a self,
         target: &'a Target,
         mut request: Outgoing,
-    ) -> Result<Answer<'a>, NoAnswer> {
+    ) -> Result<(Parts, Answer<'a>), NoAnswer> {
         loop {
             let (link, kept) = match self.0.take(&target.origin).await {
                 Some(link) => (link, true),
@@ -129,13 +129,13 @@ impl Connections {
         mut link: Link,
         target: &'a Target,
         request: Outgoing,
-    ) -> Result<Answer<'a>, Unanswered> {
+    ) -> Result<(Parts, Answer<'a>), Unanswered> {
         let answer = match &mut link {
             Link::Alone(connection) => connection.send(request).await?,
             Link::Shared(connection) => connection.send(target, request).await?,
         };
         let (head, body) = answer.into_parts();
-        Ok(Answer { head, body, link, target, connections: self })
+        Ok((head, Answer { body, link, target, connections: self }))
     }
 }
 

@@ -39,19 +39,18 @@ impl Http1 {
         &mut self,
         request: Outgoing,
     ) -> Result<Response<Incoming>, Unanswered> {
-        let answer = self.requests.try_send_request(request);
+        let answer = pin!(self.requests.try_send_request(*request));
         self.drive(answer).await.map_err(|mut failed| Unanswered {
-            unsent: failed.take_message(),
+            unsent: failed.take_message().map(Box::new),
             error: NoAnswer::Http(failed.into_error()),
         })
     }
 
     /// Waits for `work`, which is done by this connection.
-    pub(crate) async fn drive<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
+    pub(crate) async fn drive<T>(&mut self, mut work: impl Future<Output = T> + Unpin) -> T {
         poll_fn(|context| {
             self.advance(context);
-            work.as_mut().poll(context)
+            Pin::new(&mut work).poll(context)
         })
         .await
     }

@@ -58,11 +58,11 @@ impl Http2 {
         *request.uri_mut() = target.uri.clone();
         // The URI has it: `:authority`.
         request.headers_mut().remove(HOST);
-        self.requests.try_send_request(request).await.map_err(|mut failed| Unanswered {
+        self.requests.try_send_request(*request).await.map_err(|mut failed| Unanswered {
             unsent: failed.take_message().map(|mut request| {
                 *request.uri_mut() = target.path.clone();
                 request.headers_mut().insert(HOST, target.host.clone());
-                request
+                Box::new(request)
             }),
             error: NoAnswer::Http(failed.into_error()),
         })

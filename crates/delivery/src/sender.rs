@@ -1,15 +1,17 @@
 //! One attempt: composed, signed, sent, read, judged.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use domain::{AttemptReport, DeliveryId, Event, MAX_STORED_RESPONSE};
 use http_body_util::Full;
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::http::response::Parts;
 use hyper::{Method, Request, StatusCode};
 use time::OffsetDateTime;
 
-use crate::connections::{Answer, Connections};
+use crate::connections::Connections;
 use crate::{DeliveryConfig, DeliveryConfigError, Endpoint, Guard, failure, retry_after};
 
 const SIGNATURE: HeaderName = HeaderName::from_static("x-sentimatrix-signature");
@@ -78,10 +80,10 @@ impl Sender {
             return report;
         }
         let started = Instant::now();
-        let request = compose(endpoint, event, delivery, attempt, report.started_at);
+        let request = Box::new(compose(endpoint, event, delivery, attempt, report.started_at));
         let exchange = async {
-            let answer = self.connections.send(&endpoint.target, request).await?;
-            note_head(&mut report, &answer);
+            let (head, answer) = self.connections.send(&endpoint.target, request).await?;
+            note_head(&mut report, head, answer.address());
             report.response = answer.read(MAX_STORED_RESPONSE, self.max_response_bytes).await;
             Ok(())
         };
@@ -170,13 +172,12 @@ fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     headers.insert(name, value);
 }
 
-fn note_head(report: &mut AttemptReport, answer: &Answer) {
-    let status = answer.head.status;
-    report.status = Some(status.as_u16());
-    report.address = answer.address();
-    report.failure = failure::of_status(status);
-    if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        let wish = answer.head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+fn note_head(report: &mut AttemptReport, head: Parts, address: Option<SocketAddr>) {
+    report.status = Some(head.status.as_u16());
+    report.address = address;
+    report.failure = failure::of_status(head.status);
+    if matches!(head.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        let wish = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         report.retry_after = wish.and_then(|text| retry_after::parse(text, report.started_at));
     }
 }

@@ -1,7 +1,7 @@
 //! One attempt and what follows it.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,8 +34,11 @@ pub(crate) struct Job {
 pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
     let Job { task, subscriber, slot, mut part } = job;
     let endpoint = &subscriber.endpoint;
-    let request = context.sender.attempt(endpoint, &task.event, task.id, task.attempt);
-    let report = slot.hold(cleared(request, part.take_mark())).await;
+    let report = {
+        // Pinned here: what is handed on would be there twice, in every attempt under way.
+        let request = pin!(context.sender.attempt(endpoint, &task.event, task.id, task.attempt));
+        slot.hold(cleared(request, part.take_mark())).await
+    };
     context.metrics.attempt(&report);
     if report.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Exhausted) {
         context.exhaustion.warn();
@@ -74,8 +77,7 @@ pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
 
 /// `request`, of a suspect: composing, signing and looking for a connection are its first step,
 /// after which it has not ended us.
-async fn cleared<T>(request: impl Future<Output = T>, mut mark: Option<Mark>) -> T {
-    let mut request = pin!(request);
+async fn cleared<T>(mut request: Pin<&mut impl Future<Output = T>>, mut mark: Option<Mark>) -> T {
     poll_fn(|context| {
         let polled = request.as_mut().poll(context);
         mark.take();

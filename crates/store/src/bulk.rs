@@ -2,7 +2,7 @@
 //! statement never changes, so it is parsed and planned once. SQLite gets a list of rows.
 //!
 //! Arrays of the driver hold no nulls; a column that may be null writes an empty text or -1 for
-//! it, which the statement turns into null.
+//! it, which the statement, or the list of a row's values, turns into null.
 
 use sea_orm::sea_query::{ArrayType, Value};
 use sea_orm::{DatabaseBackend, Statement};
@@ -65,12 +65,18 @@ impl Column {
         }
     }
 
-    fn list(self) -> Vec<Value> {
+    fn list(self, nullable: bool) -> Vec<Value> {
+        fn of<T>(values: Vec<T>, is_null: impl Fn(&T) -> bool) -> Vec<Value>
+        where
+            Option<T>: Into<Value>,
+        {
+            values.into_iter().map(|v| Some(v).filter(|v| !is_null(v)).into()).collect()
+        }
         match self {
             Self::Uuid(values) => values.into_iter().map(Into::into).collect(),
-            Self::Text(values) => values.into_iter().map(Into::into).collect(),
-            Self::BigInt(values) => values.into_iter().map(Into::into).collect(),
-            Self::Int(values) => values.into_iter().map(Into::into).collect(),
+            Self::Text(values) => of(values, |text| nullable && text.is_empty()),
+            Self::BigInt(values) => of(values, |number| nullable && *number == -1),
+            Self::Int(values) => of(values, |number| nullable && *number == -1),
             Self::SmallInt(values) => values.into_iter().map(Into::into).collect(),
             Self::Bytes(values) => values.into_iter().map(Into::into).collect(),
         }
@@ -125,10 +131,9 @@ fn from_rows(
     fields: Vec<Field>,
     conflict: &str,
 ) -> Vec<Statement> {
-    let row: Vec<String> = fields.iter().map(|field| field.chosen("?")).collect();
-    let row = format!("({})", row.join(", "));
+    let row = format!("({})", vec!["?"; fields.len()].join(", "));
     let mut columns: Vec<_> =
-        fields.into_iter().map(|field| field.values.list().into_iter()).collect();
+        fields.into_iter().map(|field| field.values.list(field.nullable).into_iter()).collect();
     let mut left = columns.first().map_or(0, ExactSizeIterator::len);
     let mut statements = Vec::with_capacity(left.div_ceil(CHUNK));
     while left > 0 {
@@ -155,5 +160,5 @@ pub(crate) fn among(
         return (format!("= ANY(${first})"), vec![Column::Uuid(ids).array()]);
     }
     let marks: Vec<String> = (first..first + ids.len()).map(|i| format!("${i}")).collect();
-    (format!("IN ({})", marks.join(", ")), Column::Uuid(ids).list())
+    (format!("IN ({})", marks.join(", ")), Column::Uuid(ids).list(false))
 }

@@ -112,6 +112,15 @@ impl Patient<DatabaseConnection> {
 }
 
 impl Patient<DatabaseTransaction> {
+    /// Ends it as if nothing had been done.
+    pub(crate) async fn rollback(self) -> Result<(), DbErr> {
+        in_time(self.connection.rollback()).await?;
+        if let Some(turn) = self.turn {
+            turn.end_well();
+        }
+        Ok(())
+    }
+
     /// Whether it was committed is unknown after an error.
     pub(crate) async fn commit(self) -> Result<(), DbErr> {
         let committed = in_time(self.connection.commit()).await;

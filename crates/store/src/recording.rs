@@ -34,8 +34,7 @@ const MOVE_FORWARD: &str = "ON CONFLICT (id) DO UPDATE SET \
      triggered_at = CASE WHEN excluded.response_time_ms IS NULL OR deliveries.attempts > 0 \
          THEN deliveries.triggered_at ELSE excluded.triggered_at END \
      WHERE deliveries.status < 2 AND (deliveries.attempts < excluded.attempts \
-         OR (excluded.response_time_ms IS NULL AND deliveries.attempts = excluded.attempts)) \
-     RETURNING id";
+         OR (excluded.response_time_ms IS NULL AND deliveries.attempts = excluded.attempts))";
 
 const ADD_TO_DAY: &str = "ON CONFLICT (webhook_id, day) DO UPDATE SET \
      succeeded = webhook_days.succeeded + excluded.succeeded, \
@@ -47,6 +46,14 @@ const ADD_TO_DAY: &str = "ON CONFLICT (webhook_id, day) DO UPDATE SET \
          THEN excluded.last_triggered_at ELSE webhook_days.last_triggered_at END";
 
 type Transaction = Patient<DatabaseTransaction>;
+
+/// What the database is to say of the deliveries that moved. All of them do but for rare copies,
+/// and to count them costs it and us nothing.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    Number,
+    Names,
+}
 
 impl Store {
     /// Records `outcomes` in one transaction: the events, the deliveries, the attempts, the
@@ -74,9 +81,14 @@ impl Store {
         if outcomes.is_empty() {
             return Ok(Vec::new());
         }
-        match self.try_record(outcomes, rules).await {
-            Err(error) if is_conflict(&error) => Ok(self.try_record(outcomes, rules).await?),
-            other => Ok(other?),
+        let (mut told, mut tried) = (Told::Number, false);
+        loop {
+            match self.try_record(outcomes, rules, told).await {
+                Ok(Some(notices)) => return Ok(notices),
+                Ok(None) => told = Told::Names,
+                Err(error) if is_conflict(&error) && !std::mem::replace(&mut tried, true) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
@@ -103,15 +115,21 @@ impl Store {
         Ok(found)
     }
 
+    /// `None`, and nothing recorded, when some deliveries stood still and the database was not
+    /// asked which.
     async fn try_record(
         &self,
         outcomes: &[Outcome],
         rules: Option<&HealthRules>,
-    ) -> Result<Vec<Notice>, DbErr> {
+        told: Told,
+    ) -> Result<Option<Vec<Notice>>, DbErr> {
         let transaction = self.writer.begin().await?;
         let conflict = "ON CONFLICT (key) DO NOTHING";
         insert(&transaction, "events", events(outcomes), conflict).await?;
-        let made = move_deliveries(&transaction, outcomes).await?;
+        let Some(made) = move_deliveries(&transaction, outcomes, told).await? else {
+            transaction.rollback().await?;
+            return Ok(None);
+        };
         if !made.is_empty() {
             let own: Vec<_> = made.iter().copied().filter(|o| !succeeded_at_once(o)).collect();
             if !own.is_empty() {
@@ -125,42 +143,62 @@ impl Store {
             None => Vec::new(),
         };
         transaction.commit().await?;
-        Ok(notices)
+        Ok(Some(notices))
     }
 }
 
+/// Gives back how many rows were inserted or changed.
 async fn insert(
     transaction: &Transaction,
     table: &str,
     fields: Vec<Field>,
     conflict: &str,
-) -> Result<(), DbErr> {
+) -> Result<u64, DbErr> {
     let backend = transaction.get_database_backend();
+    let mut changed = 0;
     for statement in bulk::insert(backend, table, fields, conflict) {
-        transaction.execute_raw(statement).await?;
+        changed += transaction.execute_raw(statement).await?.rows_affected();
     }
-    Ok(())
+    Ok(changed)
 }
 
-/// Moves deliveries forward; gives back the outcomes of attempts that did so.
+/// Moves deliveries forward; gives back the outcomes of attempts that did so. `None` when some did
+/// not, and only their number is known.
 async fn move_deliveries<'a>(
     transaction: &Transaction,
     outcomes: &'a [Outcome],
-) -> Result<Vec<&'a Outcome>, DbErr> {
+    told: Told,
+) -> Result<Option<Vec<&'a Outcome>>, DbErr> {
     let mut made = Vec::with_capacity(outcomes.len());
-    for round in rounds(outcomes) {
-        let fields = deliveries(&round);
-        let mut moved: HashSet<Uuid> = HashSet::with_capacity(round.len());
-        let backend = transaction.get_database_backend();
-        for statement in bulk::insert(backend, "deliveries", fields, MOVE_FORWARD) {
-            for row in transaction.query_all_raw(statement).await? {
-                moved.insert(row.try_get("", "id")?);
+    for mut round in rounds(outcomes) {
+        match told {
+            Told::Number => {
+                let moved = insert(transaction, "deliveries", deliveries(&round), MOVE_FORWARD);
+                if usize::try_from(moved.await?) != Ok(round.len()) {
+                    return Ok(None);
+                }
+            }
+            Told::Names => {
+                let moved = moved_of(transaction, &round).await?;
+                round.retain(|outcome| moved.contains(&outcome.delivery.as_uuid()));
             }
         }
-        let attempted = round.into_iter().filter(|outcome| outcome.report.is_some());
-        made.extend(attempted.filter(|outcome| moved.contains(&outcome.delivery.as_uuid())));
+        made.extend(round.into_iter().filter(|outcome| outcome.report.is_some()));
     }
-    Ok(made)
+    Ok(Some(made))
+}
+
+/// Moves deliveries forward; gives back which of them did.
+async fn moved_of(transaction: &Transaction, round: &[&Outcome]) -> Result<HashSet<Uuid>, DbErr> {
+    let conflict = format!("{MOVE_FORWARD} RETURNING id");
+    let backend = transaction.get_database_backend();
+    let mut moved = HashSet::with_capacity(round.len());
+    for statement in bulk::insert(backend, "deliveries", deliveries(round), &conflict) {
+        for row in transaction.query_all_raw(statement).await? {
+            moved.insert(row.try_get("", "id")?);
+        }
+    }
+    Ok(moved)
 }
 
 /// Outcomes in rounds of different deliveries, because one statement cannot change a row twice.

@@ -45,8 +45,7 @@ async fn unnoticed<T>(studio: &Arc<Studio>, abuse: impl Future<Output = T>) -> T
         while !over.load(Ordering::Acquire) || number < 20 {
             let id = format!("calm_{}", PUBLISHED.fetch_add(1, Ordering::Relaxed));
             publisher.publish(&id, "calm", "p1").await;
-            let (here, there) =
-                tokio::join!(told_of(&mut calm, &id), told_of(&mut witness, &id));
+            let (here, there) = tokio::join!(told_of(&mut calm, &id), told_of(&mut witness, &id));
             worst = worst.max(here.saturating_duration_since(there));
             number += 1;
             tokio::time::sleep(Duration::from_millis(20)).await;
