@@ -170,14 +170,12 @@ impl EmbeddedBroker {
                 return Err(PublishError::Refused(reason));
             }
         };
-        let message = Message::new(kind, outgoing);
-        let event = kind.and_then(|_| message.event().ok());
-        Ok(Some(Publication { lane, delay, message: Arc::new(message), event }))
+        Ok(Some(Publication { lane, delay, message: Arc::new(Message::new(kind, outgoing)) }))
     }
 
     /// Keeps these together, and waits until they are safe.
     async fn keep(&self, publications: Vec<Publication>) -> Result<(), PublishError> {
-        let bytes: usize = publications.iter().map(|p| p.message.bytes()).sum();
+        let bytes: usize = publications.iter().map(|p| p.message.bytes_in_memory()).sum();
         let share = u32::try_from(bytes.div_ceil(1_024).clamp(1, ROOM)).unwrap_or(u32::MAX);
         let keeping = async {
             let room = self.room.clone().acquire_many_owned(share).await;
@@ -217,7 +215,7 @@ impl Broker for EmbeddedBroker {
         while let Some((target, message)) = messages.next() {
             match self.publication(target, message) {
                 Ok(Some(publication)) => {
-                    bytes += publication.message.bytes();
+                    bytes += publication.message.bytes_in_memory();
                     indexes.push(results.len());
                     parcel.push(publication);
                     results.push(Ok(()));

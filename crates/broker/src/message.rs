@@ -60,13 +60,16 @@ pub struct Outgoing {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Bytes,
+    /// The event in the body, where the sender has it: in one process nobody reads it again.
+    pub event: Option<Event>,
 }
 
 impl Outgoing {
     /// A JSON message without headers.
     #[must_use]
     pub fn json(body: Bytes) -> Self {
-        Self { content_type: ContentType::Json, message_id: None, headers: Vec::new(), body }
+        let content_type = ContentType::Json;
+        Self { content_type, message_id: None, headers: Vec::new(), body, event: None }
     }
 
     /// The message of an event, as `docs/publishers.md` describes it.
@@ -83,7 +86,11 @@ impl Outgoing {
     }
 
     fn carrying(event: &Event) -> Self {
-        Self { message_id: Some(event.id.to_string()), ..Self::json(event.to_message()) }
+        Self {
+            message_id: Some(event.id.to_string()),
+            event: Some(event.clone()),
+            ..Self::json(event.to_message())
+        }
     }
 
     /// What every broker refuses, before it is sent: AMQP ends the connection over some of it.
@@ -134,6 +141,8 @@ pub struct Incoming {
     pub returns: u32,
     /// Settles it.
     pub acker: Acker,
+    /// The event in the body, where it was read before.
+    pub(crate) known: Option<Event>,
 }
 
 impl Incoming {
@@ -172,6 +181,9 @@ impl Incoming {
     /// # Errors
     /// [`Rejection`] when it is none.
     pub fn event(&self) -> Result<Event, Rejection> {
+        if let Some(event) = &self.known {
+            return Ok(event.clone());
+        }
         let origin = Origin {
             message_id: self.message_id.clone(),
             timestamp: self.timestamp,

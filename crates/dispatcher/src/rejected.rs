@@ -22,12 +22,13 @@ pub(crate) async fn reject(context: Arc<Context>, incoming: Incoming, rejection:
         reason = rejection.code,
         "a message was rejected: {rejection}"
     );
+    // Too large to be kept: its id and size tell the publisher which one it was.
+    let body = if size > MAX_EVENT_BYTES { Bytes::new() } else { incoming.body.clone() };
     let message = Outgoing {
         content_type: incoming.content_type,
         message_id: incoming.message_id.clone(),
         headers: headers(&incoming, &rejection),
-        // Too large to be kept: its id and size tell the publisher which one it was.
-        body: if size > MAX_EVENT_BYTES { Bytes::new() } else { incoming.body.clone() },
+        ..Outgoing::json(body)
     };
     while let Err(error) = publish(&context, message.clone()).await {
         tracing::warn!("a rejected message could not be kept yet: {error}");

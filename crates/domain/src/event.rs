@@ -33,6 +33,7 @@ pub struct Event {
     /// `{"id":…,"event":…,"timestamp":…,"data":…}`: what is signed and sent, byte for byte.
     pub payload: Bytes,
     data_at: usize,
+    key: EventKey,
 }
 
 /// Identifies an event of a user in the store: 16 bytes derived from both ids.
@@ -180,7 +181,8 @@ impl Event {
         let (payload, data_at) = compose(&id, kind, &timestamp, data);
         let traceparent = origin.traceparent.as_deref().filter(|text| is_traceparent(text));
         let traceparent = traceparent.map(Box::from);
-        Ok(Self { id, kind, timestamp, user, project, traceparent, payload, data_at })
+        let key = EventKey::of(&user, &id);
+        Ok(Self { id, kind, timestamp, user, project, traceparent, payload, data_at, key })
     }
 
     /// An event from what the store or a message of our own carries, already checked once.
@@ -233,7 +235,7 @@ impl Event {
     /// The event's identity in the store: the same for every copy that a publisher sends.
     #[must_use]
     pub fn key(&self) -> EventKey {
-        EventKey::of(&self.user, &self.id)
+        self.key
     }
 
     /// [`Event::timestamp`] as a point in time.

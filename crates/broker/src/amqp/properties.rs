@@ -44,6 +44,7 @@ pub(super) fn incoming(delivery: Delivery, acker: Acker) -> Incoming {
         returns,
         body: Bytes::from(delivery.data),
         acker,
+        known: None,
     }
 }
 

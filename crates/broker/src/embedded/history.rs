@@ -100,7 +100,7 @@ impl Reader {
                     // A damaged row is passed over: the others are worth reading.
                     let message = rows::message(&row).ok();
                     bytes += message.as_ref().map_or(0, |message| message.bytes());
-                    let event = message.and_then(|message| message.event().ok());
+                    let event = message.and_then(|message| message.read_event().ok());
                     events.push((row.try_get("id").unwrap_or(self.cursor), event));
                     if bytes > PAGE_BYTES {
                         break false;

@@ -10,11 +10,11 @@ use tokio::sync::Notify;
 use crate::embedded::message::Shared;
 
 /// Messages of one lane in memory, at most, in number and bytes.
-const MOST: usize = 4_096;
+const MOST: usize = 16_384;
 const MOST_BYTES: usize = 16 * 1024 * 1024;
 
 /// Below this many the file is read again.
-const FEW: usize = 1_024;
+const FEW: usize = 4_096;
 
 /// The queues with a lane of their own; the number stands in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl Lane {
         while taken.len() < most
             && let Some((_, ready)) = state.ready.pop_first()
         {
-            state.bytes -= ready.message.bytes();
+            state.bytes -= ready.message.bytes_in_memory();
             taken.push(ready);
         }
         if !state.ready.is_empty() {
@@ -212,7 +212,7 @@ impl Lane {
 
 impl State {
     fn insert(&mut self, ready: Ready) {
-        self.bytes += ready.message.bytes();
+        self.bytes += ready.message.bytes_in_memory();
         self.ready.insert(ready.place, ready);
     }
 

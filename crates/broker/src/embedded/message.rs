@@ -20,6 +20,8 @@ pub(super) struct Message {
     pub(super) message_id: Option<String>,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Bytes,
+    /// The event in it, where it was read when it was published.
+    event: Option<Event>,
 }
 
 /// Content type, message id and headers, as JSON.
@@ -28,8 +30,13 @@ type OwnedHead = (u8, Option<String>, Vec<(String, String)>);
 
 impl Message {
     pub(super) fn new(kind: Option<EventType>, outgoing: Outgoing) -> Self {
-        let Outgoing { content_type, message_id, headers, body } = outgoing;
-        Self { kind, content_type, message_id, headers, body }
+        let Outgoing { content_type, message_id, headers, body, event } = outgoing;
+        let mut message = Self { kind, content_type, message_id, headers, body, event };
+        if kind.is_some() && message.event.as_ref().map(|event| event.kind) != kind {
+            // Whoever takes it finds out what is wrong with one that is none.
+            message.event = message.read_event().ok();
+        }
+        message
     }
 
     /// Everything but the body, for its column.
@@ -53,11 +60,16 @@ impl Message {
             _ => ContentType::Other,
         };
         let kind = kind.and_then(|name| EventType::from_str(name).ok());
-        Ok(Self { kind, content_type, message_id, headers, body: body.into() })
+        Ok(Self { kind, content_type, message_id, headers, body: body.into(), event: None })
     }
 
-    /// The event in it, as every reader of `studio.events` sees it.
-    pub(super) fn event(&self) -> Result<Event, Rejection> {
+    /// What a message just published to `studio.events` tells, if it is an event.
+    pub(super) fn told(&self) -> Option<Event> {
+        self.kind.and(self.event.clone())
+    }
+
+    /// The event in the body, as every reader of `studio.events` sees it.
+    pub(super) fn read_event(&self) -> Result<Event, Rejection> {
         let trace = self.headers.iter().find(|(name, _)| name == "traceparent");
         let origin = Origin {
             message_id: self.message_id.clone(),
@@ -68,10 +80,15 @@ impl Message {
         read_event(self.content_type, &self.body, &origin)
     }
 
-    /// What it weighs, in bytes, in memory and in the file.
+    /// What it weighs in the file, in bytes.
     pub(super) fn bytes(&self) -> usize {
         let headers: usize = self.headers.iter().map(|(name, text)| name.len() + text.len()).sum();
         self.body.len() + headers + self.message_id.as_ref().map_or(0, String::len) + 64
+    }
+
+    /// What it weighs in memory, in bytes.
+    pub(super) fn bytes_in_memory(&self) -> usize {
+        self.bytes() + self.event.as_ref().map_or(0, |event| event.payload.len())
     }
 
     /// The message for its taker.
@@ -86,6 +103,7 @@ impl Message {
             redelivered,
             returns,
             acker,
+            known: self.event.clone(),
         }
     }
 }

@@ -32,7 +32,9 @@ pub(super) struct MessageRow {
     pub(super) message: Shared,
 }
 
-/// Inserts events, but for those whose key is there already; says how many were inserted.
+/// Inserts events, but for those whose key is there already; says how many were inserted. Should
+/// one fail, SQLite undoes the whole transaction (`OR ROLLBACK`), which its writer does anyway, and
+/// keeps no copies of pages to undo this statement alone.
 pub(super) async fn insert_events(
     connection: &mut SqliteConnection,
     rows: &[EventRow],
@@ -40,7 +42,7 @@ pub(super) async fn insert_events(
     let mut inserted = 0;
     for rows in chunks(rows) {
         let text = format!(
-            "INSERT INTO events (id, at, upto, key, kind, head, body) VALUES {} \
+            "INSERT OR ROLLBACK INTO events (id, at, upto, key, kind, head, body) VALUES {} \
              ON CONFLICT (key) DO NOTHING",
             placeholders(7, rows.len())
         );
@@ -65,7 +67,7 @@ pub(super) async fn insert_messages(
 ) -> Result<(), sqlx::Error> {
     for rows in chunks(rows) {
         let text = format!(
-            "INSERT INTO messages (id, lane, ready_at, delay, head, body) VALUES {}",
+            "INSERT OR ROLLBACK INTO messages (id, lane, ready_at, delay, head, body) VALUES {}",
             placeholders(6, rows.len())
         );
         let statement = rows.iter().fold(query(text), |statement, row| {

@@ -54,8 +54,6 @@ pub(super) struct Publication {
     /// Zero where it is ready at once.
     pub(super) delay: Duration,
     pub(super) message: Shared,
-    /// What a message to `studio.events` tells, if it is an event.
-    pub(super) event: Option<Event>,
 }
 
 pub(super) struct Writer {
@@ -206,11 +204,12 @@ impl Writer {
     }
 
     fn place(&mut self, publication: Publication, now: i64, batch: &mut Batch) {
-        let Publication { lane, delay, message, event } = publication;
+        let Publication { lane, delay, message } = publication;
         self.last_id += 1;
         let id = self.last_id;
         if lane == Name::Dispatch {
             self.upto += i64::try_from(message.bytes()).unwrap_or(0);
+            let event = message.told();
             let key = event.as_ref().map(Event::key);
             batch.told.extend(event.map(|event| (id, event)));
             batch.events.push(EventRow { id, at: now, upto: self.upto, key, message });

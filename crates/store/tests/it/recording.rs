@@ -69,6 +69,19 @@ on_both_databases! {
         assert_eq!(shown(&database.store, &hook).await, before);
     }
 
+    async fn of_a_batch_that_is_known_in_part_the_rest_is_recorded(database) {
+        let hook = webhook(&database.store, "u").await;
+        let outcomes = [("known", Failed), ("new", Success), ("newer", Success)]
+            .map(|(id, status)| attempted(&hook, &event("u", id, "{}"), 1, status));
+        database.store.record(&outcomes[..1]).await.unwrap();
+        database.store.record(&outcomes).await.unwrap();
+        let ids = outcomes.each_ref().map(|outcome| outcome.delivery);
+        let progress = database.store.progress(&ids).await.unwrap();
+        assert_eq!(ids.map(|id| progress[&id].status), [Failed, Success, Success]);
+        let stats = database.store.webhook(&user("u"), hook.id).await.unwrap().stats;
+        assert_eq!(stats.success_rate, Some(2.0 / 3.0), "each counted once");
+    }
+
     async fn the_same_batch_by_two_dispatchers_at_once_is_recorded_once(database) {
         let hook = webhook(&database.store, "u").await;
         for round in 0..10 {

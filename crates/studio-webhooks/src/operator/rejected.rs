@@ -266,6 +266,6 @@ fn again(message: &Incoming) -> Outgoing {
         content_type: message.content_type,
         message_id: message.message_id.clone(),
         headers: message.own_headers().filter(kept).cloned().collect(),
-        body: message.body.clone(),
+        ..Outgoing::json(message.body.clone())
     }
 }
