@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 
 use super::{Backend, Fault};
+use crate::ledger::must_end_empty;
 use crate::product::{Product, Running};
 use crate::servers::{Postgres, RabbitMq, Signal, start_both, target_folder};
 
@@ -121,20 +122,31 @@ impl Installation {
         }
     }
 
-    /// How many messages each queue holds; nothing for the embedded broker, whose deliveries the
-    /// log tells of.
-    pub(crate) async fn queues(&mut self) -> anyhow::Result<BTreeMap<String, u64>> {
-        let Some(servers) = self.servers.take() else { return Ok(BTreeMap::new()) };
-        let (servers, depths) = spawn_blocking(move || {
-            let depths = servers.broker.queue_depths("/");
-            (servers, depths)
-        })
-        .await?;
-        self.servers = Some(servers);
-        let mut depths = depths?;
-        // Others belong to a process: announcements that it acknowledges now and then.
-        depths.retain(|name, _| name.starts_with("studio."));
-        Ok(depths)
+    /// How many messages each queue that has to be empty still holds, once they are or `within` has
+    /// passed; nothing for the embedded broker, whose deliveries the log tells of. RabbitMQ counts
+    /// a quorum queue every five seconds, and copies of retries whose deliveries have ended wait
+    /// out their delay.
+    pub(crate) async fn queues(
+        &mut self,
+        within: Duration,
+    ) -> anyhow::Result<BTreeMap<String, u64>> {
+        let until = Instant::now() + within;
+        loop {
+            let Some(servers) = self.servers.take() else { return Ok(BTreeMap::new()) };
+            let (servers, depths) = spawn_blocking(move || {
+                let depths = servers.broker.queue_depths("/");
+                (servers, depths)
+            })
+            .await?;
+            self.servers = Some(servers);
+            let mut depths = depths?;
+            // Others belong to a process: announcements that it acknowledges now and then.
+            depths.retain(|name, _| name.starts_with("studio.") && must_end_empty(name));
+            if depths.values().all(|depth| *depth == 0) || Instant::now() >= until {
+                return Ok(depths);
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
     }
 
     /// Leaves the services' logs where they are, for whoever wants to know what happened.

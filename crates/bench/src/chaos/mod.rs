@@ -30,6 +30,9 @@ const SCHEDULE: [Duration; 4] = [
     Duration::from_secs(4),
 ];
 
+/// How long queues may take to be seen empty once everything is at rest.
+const EMPTY_WITHIN: Duration = Duration::from_secs(20);
+
 /// On what the product runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -130,7 +133,7 @@ pub async fn run(plan: Plan) -> anyhow::Result<Outcome> {
     let mut book = logbook::Logbook::new(&installation, &endpoints, &published);
     let rested = book.wait_for_rest(plan.rest_within).await?;
     let logs = book.read().await?;
-    let queues = installation.queues().await?;
+    let queues = installation.queues(EMPTY_WITHIN).await?;
     let allowed = faults.iter().map(|fault| installation.under_way(*fault)).sum();
     let report = ledger::check(&Evidence {
         published: &published,

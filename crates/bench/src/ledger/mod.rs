@@ -16,7 +16,7 @@ use crate::event::{SampleEvent, unix_micros};
 use crate::publish::PublishError;
 use crate::receiver::Recorded;
 
-pub use check::check;
+pub use check::{check, must_end_empty};
 pub use report::{Invariant, Report, Violation};
 
 /// What the publisher knows of one event.
