@@ -60,7 +60,7 @@ bench-gateway: bench-tools ## Measure the gateway beside nginx's nchan: fan-out,
 bench-micro: ## Measure parsing, matching, signing and building a request (criterion)
 	cargo bench --workspace --bench events --bench request
 
-bench-retention: test-tools ## Remove old deliveries of 5 million while events are delivered
+bench-retention: test-tools ## Remove the old ones of 5 million deliveries while events are delivered
 	cargo build --release --bins
 	target/release/bench retention
 

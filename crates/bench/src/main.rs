@@ -81,7 +81,7 @@ enum Command {
     },
     /// Remove old deliveries of a large PostgreSQL while events are delivered.
     Retention {
-        /// Deliveries in the database, four of five of them old.
+        /// Deliveries in the database, one of twenty of them old.
         #[arg(long, default_value_t = 5_000_000)]
         rows: u64,
         /// The product's binary, beside this one by default.
@@ -179,7 +179,19 @@ fn beside() -> std::io::Result<PathBuf> {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    tokio::select! {
+        done = carry_out(command) => done,
+        // Whatever was started ends with what started it.
+        asked = tokio::signal::ctrl_c() => Err(asked.err().map_or_else(
+            || anyhow::anyhow!("interrupted"),
+            anyhow::Error::from,
+        )),
+    }
+}
+
+async fn carry_out(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Run { runs, events, binary, settings, only } => {
             measure::run(runs, events, binary.map_or_else(beside, Ok)?, settings, &only).await
         }

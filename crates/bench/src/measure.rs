@@ -62,7 +62,7 @@ pub(crate) async fn run(
             if !only.is_empty() && !only.contains(&part) {
                 continue;
             }
-            settle_disk().await?;
+            machine.settle().await?;
             match part {
                 Part::Limit => machine.measure_limit(number, &mut report).await?,
                 Part::Services => machine.measure_services(number, &mut report).await?,
@@ -72,23 +72,6 @@ pub(crate) async fn run(
     }
     println!("\n{}", ratios(&report));
     println!("{}", report.table());
-    Ok(())
-}
-
-/// Waits until what was written before is on the disk, and the disk at rest (the databases write
-/// on a while after they were used): nobody pays for another's part.
-async fn settle_disk() -> anyhow::Result<()> {
-    let sync = || std::process::Command::new("sync").status();
-    let settled = tokio::task::spawn_blocking(sync).await??;
-    anyhow::ensure!(settled.success(), "sync failed: {settled}");
-    for _ in 0..SETTLED_WITHIN {
-        let before = disks_busy();
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        if disks_busy() - before < AT_REST {
-            return Ok(());
-        }
-    }
-    println!("the disk does not come to rest: figures of latency may show it");
     Ok(())
 }
 
@@ -120,6 +103,25 @@ fn ratios(report: &Report) -> String {
 }
 
 impl Machine {
+    /// Waits until what was written before is on the disk, and the disk at rest: nobody pays for
+    /// another's part.
+    async fn settle(&self) -> anyhow::Result<()> {
+        // What it would write in the next minutes.
+        self.database.sql("postgres", "CHECKPOINT")?;
+        let sync = || std::process::Command::new("sync").status();
+        let settled = tokio::task::spawn_blocking(sync).await??;
+        anyhow::ensure!(settled.success(), "sync failed: {settled}");
+        for _ in 0..SETTLED_WITHIN {
+            let before = disks_busy();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if disks_busy() - before < AT_REST {
+                return Ok(());
+            }
+        }
+        println!("the disk does not come to rest: figures of latency may show it");
+        Ok(())
+    }
+
     async fn vhost(&self, name: String) -> anyhow::Result<String> {
         Ok(self.broker.vhost(&name)?)
     }

@@ -16,6 +16,9 @@ const LENGTH: Duration = Duration::from_secs(15);
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Of the 150 days of which there are deliveries, those that are kept.
+const KEPT_DAYS: u32 = 142;
+
 /// Webhooks that the deliveries in the database belong to.
 const WEBHOOKS: u64 = 1_000;
 
@@ -42,7 +45,10 @@ pub(crate) async fn run(rows: u64, binary: PathBuf) -> anyhow::Result<()> {
     say("before", &trickle(&publisher, &arrivals).await?);
     drop(dispatcher);
 
-    product.set(&["STUDIO__DISPATCHER__RETENTION_EVERY=100ms".to_owned()]);
+    product.set(&[
+        "STUDIO__DISPATCHER__RETENTION_EVERY=100ms".to_owned(),
+        format!("STUDIO__DATABASE__RETENTION={KEPT_DAYS}d"),
+    ]);
     let old = old(&database, &name)?;
     let began = Instant::now();
     let _dispatcher = product.start("dispatcher")?;
@@ -77,7 +83,7 @@ fn say(when: &str, seen: &Seen) {
     println!("{when}: {} events at {RATE}/s, p50 {p50:.2} ms, p99 {p99:.2} ms", seen.count);
 }
 
-/// Deliveries of the last 150 days, as many each day: four of five are older than 30 days.
+/// Deliveries of the last 150 days, as many each day.
 fn fill(database: &Postgres, name: &str, rows: u64) -> anyhow::Result<()> {
     let at = format!(
         "(EXTRACT(EPOCH FROM now()) * 1000000)::bigint \
@@ -101,10 +107,14 @@ fn fill(database: &Postgres, name: &str, rows: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-const OLD: &str = "triggered_at < ((EXTRACT(EPOCH FROM now()) - 30 * 86400) * 1000000)::bigint";
+/// What is old, as a condition on `deliveries`.
+fn is_old() -> String {
+    format!("triggered_at < ((EXTRACT(EPOCH FROM now()) - {KEPT_DAYS} * 86400) * 1000000)::bigint")
+}
 
 fn old(database: &Postgres, name: &str) -> anyhow::Result<u64> {
-    let count = database.sql(name, &format!("SELECT count(*) FROM deliveries WHERE {OLD}"))?;
+    let count =
+        database.sql(name, &format!("SELECT count(*) FROM deliveries WHERE {}", is_old()))?;
     Ok(count.trim().parse()?)
 }
 
@@ -112,7 +122,8 @@ fn old(database: &Postgres, name: &str) -> anyhow::Result<u64> {
 fn old_left(database: &Postgres, name: &str) -> anyhow::Result<bool> {
     let sql = format!(
         "SELECT EXISTS (SELECT 1 FROM generate_series(0, {WEBHOOKS} - 1) w, LATERAL (SELECT 1 \
-         FROM deliveries WHERE webhook_id = md5('w' || w)::uuid AND {OLD} LIMIT 1) found)"
+         FROM deliveries WHERE webhook_id = md5('w' || w)::uuid AND {} LIMIT 1) found)",
+        is_old()
     );
     Ok(database.sql(name, &sql)?.trim() == "t")
 }

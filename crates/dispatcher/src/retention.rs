@@ -14,9 +14,12 @@ use crate::Context;
 /// Who removes keeps the lease for this long, and renews it when half of that has passed.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// The least pause between two steps. A step that took longer is followed by as long a pause:
-/// half of the time, at most, is spent removing.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Deliveries removed in a second, at most, for as long as a round is not [`BEHIND`]: each touches
+/// pages of its own, and whoever records meanwhile waits for the disk with it.
+const RATE: u32 = 1_000;
+
+/// A round that takes longer is followed by more than can be removed at that rate.
+const BEHIND: Duration = Duration::from_secs(3_600);
 
 struct Removal {
     holder: String,
@@ -60,7 +63,7 @@ impl Removal {
         if !store.acquire_lease("retention", &self.holder, LEASE).await? {
             return Ok(0);
         }
-        let mut leased = Instant::now();
+        let (mut leased, began_round) = (Instant::now(), Instant::now());
         let mut round = store.retention(OffsetDateTime::now_utc() - age).await?;
         loop {
             if leased.elapsed() > LEASE / 2 {
@@ -70,19 +73,39 @@ impl Removal {
                 leased = Instant::now();
             }
             let began = Instant::now();
-            match store.remove_old(&mut round).await? {
-                Step::Done => return Ok(count),
-                Step::Removed(removed) => {
-                    count += removed;
-                    self.removed.add(removed, &[]);
-                }
-            }
+            let Step::Removed(removed) = store.remove_old(&mut round).await? else {
+                return Ok(count);
+            };
             let took = began.elapsed();
+            count += removed;
+            self.removed.add(removed, &[]);
             self.took.record(took.as_secs_f64(), &[]);
+            round.pace(took);
+            let pause = pause(took, removed, began_round.elapsed() > BEHIND);
             tokio::select! {
                 () = context.stop.cancelled() => return Ok(count),
-                () = tokio::time::sleep(took.max(PAUSE)) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+}
+
+/// How long nothing is removed after a step: at least half of the time.
+fn pause(took: Duration, removed: u64, behind: bool) -> Duration {
+    let share = Duration::from_secs_f64(removed as f64 / f64::from(RATE));
+    if behind { took } else { share.saturating_sub(took).max(took) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn removal_keeps_to_its_rate_until_it_is_behind_and_rests_half_of_the_time() {
+        let ms = Duration::from_millis;
+        assert_eq!(pause(ms(5), 50, false), ms(45));
+        assert_eq!(pause(ms(40), 50, false), ms(40));
+        assert_eq!(pause(ms(5), 50, true), ms(5));
+        assert_eq!(pause(ms(2), 0, false), ms(2));
     }
 }

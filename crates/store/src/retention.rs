@@ -5,6 +5,7 @@
 //! deliveries are recorded, and what is kept is never looked at.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DatabaseBackend, DbErr, Statement, Value};
 use time::OffsetDateTime;
@@ -14,8 +15,13 @@ use crate::error::is_conflict;
 use crate::instant::{day_of, to_micros};
 use crate::{Store, StoreError, bulk};
 
-/// Deliveries removed by one step, at most.
-const BATCH: usize = 500;
+/// Deliveries removed by one step: at first, at least and at most.
+const BATCH: usize = 100;
+const FEWEST: usize = 50;
+const MOST: usize = 500;
+
+/// How long a step should take: whoever writes meanwhile waits for what it wrote.
+const STEP: Duration = Duration::from_millis(5);
 
 /// Webhooks with nothing old that one step passes, at most.
 const PASSED: usize = 100;
@@ -37,6 +43,16 @@ pub struct Retention {
     done: Uuid,
     /// The one that is not, and whether anything of it was removed.
     at: Option<(Uuid, bool)>,
+    /// Deliveries of the next step, at most.
+    batch: usize,
+}
+
+impl Retention {
+    /// Lets the next step be shorter or longer, after one that took `took`.
+    pub fn pace(&mut self, took: Duration) {
+        let batch = if took > STEP { self.batch / 2 } else { self.batch + self.batch / 4 };
+        self.batch = batch.clamp(FEWEST, MOST);
+    }
 }
 
 /// What a step came to.
@@ -67,7 +83,7 @@ impl Store {
             let waiting = "too many old deliveries have not ended; nothing is removed before";
             return Err(StoreError::Unavailable(waiting.to_owned()));
         }
-        Ok(Retention { before, needed, done: Uuid::nil(), at: None })
+        Ok(Retention { before, needed, done: Uuid::nil(), at: None, batch: BATCH })
     }
 
     /// Removes some; call it until it is done, with pauses for others.
@@ -83,7 +99,7 @@ impl Store {
                     None => return self.finish_round().await,
                 },
             };
-            let old = self.old_deliveries(webhook, round.before).await?;
+            let old = self.old_deliveries(webhook, round.before, round.batch).await?;
             if !old.is_empty() {
                 match self.try_remove(&old, &round.needed).await {
                     Err(error) if is_conflict(&error) => {
@@ -94,7 +110,7 @@ impl Store {
             }
             let removed = removed_before || !old.is_empty();
             round.at = Some((webhook, removed));
-            if old.len() < BATCH {
+            if old.len() < round.batch {
                 if removed {
                     self.remove_days(webhook, round.before).await?;
                 }
@@ -120,10 +136,11 @@ impl Store {
         &self,
         webhook: Uuid,
         before: i64,
+        most: usize,
     ) -> Result<Vec<(Uuid, Uuid)>, StoreError> {
         let sql = format!(
             "SELECT id, event_key FROM deliveries WHERE webhook_id = $1 AND triggered_at < $2 \
-             AND status >= 2 ORDER BY triggered_at, id LIMIT {BATCH}"
+             AND status >= 2 ORDER BY triggered_at, id LIMIT {most}"
         );
         let rows = self.rows(&sql, [webhook.into(), before.into()]).await?;
         let read = |row: &sea_orm::QueryResult| {
@@ -193,4 +210,30 @@ pub(crate) async fn delete(
     let sql = format!("DELETE FROM {table_and_column} {among}{more}");
     let statement = Statement::from_sql_and_values(backend, sql, values);
     Ok(connection.execute_raw(statement).await?.rows_affected())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_that_took_long_is_followed_by_shorter_ones_within_bounds() {
+        let mut round = Retention {
+            before: 0,
+            needed: HashSet::new(),
+            done: Uuid::nil(),
+            at: None,
+            batch: BATCH,
+        };
+        for _ in 0..20 {
+            round.pace(Duration::from_millis(1));
+        }
+        assert_eq!(round.batch, MOST);
+        round.pace(Duration::from_millis(6));
+        assert_eq!(round.batch, MOST / 2);
+        for _ in 0..20 {
+            round.pace(Duration::from_secs(1));
+        }
+        assert_eq!(round.batch, FEWEST);
+    }
 }
