@@ -77,7 +77,7 @@ impl Column {
             Self::Text(values) => of(values, |text| nullable && text.is_empty()),
             Self::BigInt(values) => of(values, |number| nullable && *number == -1),
             Self::Int(values) => of(values, |number| nullable && *number == -1),
-            Self::SmallInt(values) => values.into_iter().map(Into::into).collect(),
+            Self::SmallInt(values) => of(values, |number| nullable && *number == -1),
             Self::Bytes(values) => values.into_iter().map(Into::into).collect(),
         }
     }
