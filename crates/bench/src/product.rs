@@ -111,6 +111,8 @@ impl Product {
         let client = client()?;
         let dispatcher = format!("http://127.0.0.1:{dispatcher}");
         let api = format!("http://127.0.0.1:{api}");
+        // Its processes work in a folder of their own.
+        let binary = std::path::absolute(binary)?;
         Ok(Self { binary, folder, environment, api, dispatcher, client })
     }
 

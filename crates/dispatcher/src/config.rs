@@ -11,6 +11,10 @@ use serde::Deserialize;
 pub struct DispatcherConfig {
     /// Where `/healthz`, `/readyz` and `/metrics` are served; `127.0.0.1:8082` by default.
     pub bind: String,
+    /// Threads of `studio-webhooks dispatcher`, 512 at most; 0, the default, is half as many as
+    /// there are processors, and at least one: broker and database work beside it.
+    #[serde(deserialize_with = "setting::number")]
+    pub threads: usize,
     /// Events taken and not finished, at most; 1,024 by default.
     #[serde(deserialize_with = "setting::number")]
     pub prefetch: u16,
@@ -86,6 +90,7 @@ impl Default for DispatcherConfig {
     fn default() -> Self {
         Self {
             bind: "127.0.0.1:8082".into(),
+            threads: 0,
             prefetch: 1_024,
             deliver_prefetch: 256,
             concurrency: 384,

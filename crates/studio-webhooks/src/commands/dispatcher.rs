@@ -9,7 +9,7 @@ use crate::config::Settings;
 
 pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let s = &settings;
-    parts::serve("dispatcher", s, |stop| async move {
+    parts::serve_with_threads(s.dispatcher.threads, "dispatcher", s, |stop| async move {
         let sender = parts::sender(s)?;
         let broker = parts::broker(s).await?;
         let store = parts::ready_store(s, &stop).await?;

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::TcpListener;
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,10 +14,14 @@ use domain::Schedule;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use store::{Store, StoreError};
 use telemetry::Telemetry;
+use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
 use crate::commands::signals::stop_on_signal;
 use crate::config::{Settings, env_key};
+
+/// Threads of a service, at most.
+const MOST_THREADS: usize = 512;
 
 /// Runs a service until it ends by itself or by a signal: logging on before, traces sent after.
 pub(crate) fn serve<F, R>(
@@ -28,9 +33,44 @@ where
     F: FnOnce(CancellationToken) -> R,
     R: Future<Output = anyhow::Result<()>>,
 {
+    serve_on(runtime().build()?, name, settings, service)
+}
+
+/// As [`serve`], on so many threads; 0 is half as many as there are processors.
+pub(crate) fn serve_with_threads<F, R>(
+    threads: usize,
+    name: &'static str,
+    settings: &Settings,
+    service: F,
+) -> anyhow::Result<ExitCode>
+where
+    F: FnOnce(CancellationToken) -> R,
+    R: Future<Output = anyhow::Result<()>>,
+{
+    let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = if threads == 0 { processors() / 2 } else { threads };
+    let runtime = runtime().worker_threads(threads.clamp(1, MOST_THREADS)).build()?;
+    serve_on(runtime, name, settings, service)
+}
+
+fn runtime() -> Builder {
+    let mut runtime = Builder::new_multi_thread();
+    runtime.enable_all();
+    runtime
+}
+
+fn serve_on<F, R>(
+    runtime: Runtime,
+    name: &'static str,
+    settings: &Settings,
+    service: F,
+) -> anyhow::Result<ExitCode>
+where
+    F: FnOnce(CancellationToken) -> R,
+    R: Future<Output = anyhow::Result<()>>,
+{
     allow_open_files();
     use_small_pages();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let telemetry: Telemetry = telemetry::init(name, &settings.telemetry)?;
     let result = runtime.block_on(async {
         let stop = stop_on_signal()?;
@@ -68,7 +108,7 @@ pub(crate) fn command(
     // What services log is no part of a command's answer.
     quiet.filter = "error".into();
     quiet.otlp_endpoint.clear();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = runtime().build()?;
     let telemetry: Telemetry = telemetry::init(name, &quiet)?;
     let result = runtime.block_on(work);
     runtime.shutdown_timeout(Duration::from_secs(1));
