@@ -143,6 +143,7 @@ impl Machine {
             || Running::of_this_program(&["limit-loop", "--amqp", &url, "--target", &target]);
         let publisher = AmqpPublisher::connect(&url).await?;
         let looping = start()?;
+        self.warm_up(&publisher).await?;
         self.low_rate("limit", &publisher, report).await?;
         let used =
             || [("the loop", cpu_seconds(&[looping.pid()])), ("RabbitMQ", self.broker_cpu())];
