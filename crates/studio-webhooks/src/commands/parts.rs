@@ -47,10 +47,14 @@ where
     F: FnOnce(CancellationToken) -> R,
     R: Future<Output = anyhow::Result<()>>,
 {
-    let processors = || std::thread::available_parallelism().map_or(1, NonZero::get);
-    let threads = if threads == 0 { processors() / 2 } else { threads };
-    let runtime = runtime().worker_threads(threads.clamp(1, MOST_THREADS)).build()?;
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let runtime = runtime().worker_threads(threads_of(threads, processors)).build()?;
     serve_on(runtime, name, settings, service)
+}
+
+fn threads_of(wanted: usize, processors: usize) -> usize {
+    let threads = if wanted == 0 { processors / 2 } else { wanted };
+    threads.clamp(1, MOST_THREADS)
 }
 
 fn runtime() -> Builder {
@@ -189,5 +193,16 @@ pub(crate) fn explain(error: StoreError) -> anyhow::Error {
     match error {
         StoreError::Config { key, message } => anyhow!("{}: {message}", env_key(key)),
         other => anyhow!("{}: {other}", env_key("database.url")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::threads_of;
+
+    #[test]
+    fn half_of_the_processors_work_unless_told_otherwise() {
+        assert_eq!([1, 2, 3, 8].map(|processors| threads_of(0, processors)), [1, 1, 1, 4]);
+        assert_eq!([1, 3, 10_000].map(|wanted| threads_of(wanted, 2)), [1, 3, 512]);
     }
 }
