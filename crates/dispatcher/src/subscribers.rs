@@ -12,6 +12,7 @@ use moka::Expiry;
 use moka::future::Cache;
 use store::{Store, StoreError};
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 
 use crate::gate::Gate;
 use crate::slots::Slots;
@@ -32,11 +33,18 @@ type Subscribed = Arc<[Arc<Subscriber>]>;
 /// announcement was lost.
 const NONE_AGE: Duration = Duration::from_secs(1);
 
+/// Users whose webhooks are read from the store at a time. The others wait for as long as a read
+/// may take: mostly they are of a crowd of retries of one user, who find what the first has read,
+/// and do not take a connection to the database each.
+const READING: usize = 4;
+const TURN_WITHIN: Duration = Duration::from_secs(6);
+
 /// What is remembered of all users.
 pub(crate) struct Subscribers {
     store: Store,
     slots: Arc<Slots>,
     cache: Cache<UserId, Subscribed>,
+    reading: Semaphore,
     /// Grows with every announced change, so that what was read before one is not remembered
     /// after it.
     changes: AtomicU64,
@@ -58,7 +66,8 @@ impl Subscribers {
             .max_capacity(config.cache_users)
             .expire_after(Ages { known: config.cache_age })
             .build();
-        Self { store, slots, cache, changes: AtomicU64::new(0) }
+        let reading = Semaphore::new(READING);
+        Self { store, slots, cache, reading, changes: AtomicU64::new(0) }
     }
 
     /// The webhooks that want `event`.
@@ -84,6 +93,12 @@ impl Subscribers {
     }
 
     async fn of(&self, user: &UserId) -> Result<Subscribed, StoreError> {
+        if let Some(known) = self.cache.get(user).await {
+            return Ok(known);
+        }
+        let turn = tokio::time::timeout(TURN_WITHIN, self.reading.acquire()).await;
+        let turn = turn.map_err(|_| StoreError::Unavailable("it is slow".to_owned()))?;
+        let _turn = turn.expect("it is never closed");
         if let Some(known) = self.cache.get(user).await {
             return Ok(known);
         }
