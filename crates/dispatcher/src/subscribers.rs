@@ -37,7 +37,6 @@ const NONE_AGE: Duration = Duration::from_secs(1);
 /// may take: mostly they are of a crowd of retries of one user, who find what the first has read,
 /// and do not take a connection to the database each.
 const READING: usize = 4;
-const TURN_WITHIN: Duration = Duration::from_secs(6);
 
 /// What is remembered of all users.
 pub(crate) struct Subscribers {
@@ -96,7 +95,7 @@ impl Subscribers {
         if let Some(known) = self.cache.get(user).await {
             return Ok(known);
         }
-        let turn = tokio::time::timeout(TURN_WITHIN, self.reading.acquire()).await;
+        let turn = tokio::time::timeout(store::LONGEST_WAIT, self.reading.acquire()).await;
         let turn = turn.map_err(|_| StoreError::Unavailable("it is slow".to_owned()))?;
         let _turn = turn.expect("it is never closed");
         if let Some(known) = self.cache.get(user).await {

@@ -55,6 +55,7 @@ pub use model::{
     Outcome, Overdue, Page, PageRequest, WebhookChange, WebhookFilter, WebhookStats,
     WebhookWithStats,
 };
+pub use patience::LONGEST_WAIT;
 pub use redeliveries::Recorded;
 pub use rekey::{Rekeyed, Sealed};
 pub use retention::{Retention, Step};

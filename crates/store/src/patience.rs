@@ -16,9 +16,9 @@ use sea_orm::{
 use crate::turn::{Turn, Turns};
 
 /// How long a statement is waited for, the wait for a connection included.
-const LONGEST: Duration = Duration::from_secs(6);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(6);
 
-/// A connection or transaction of which every statement ends within [`LONGEST`].
+/// A connection or transaction of which every statement ends within [`LONGEST_WAIT`].
 #[derive(Debug)]
 pub(crate) struct Patient<C> {
     connection: C,
@@ -133,8 +133,8 @@ impl Patient<DatabaseTransaction> {
 }
 
 async fn in_time<T>(work: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-    tokio::time::timeout(LONGEST, work).await.unwrap_or_else(|_| {
-        Err(DbErr::Conn(RuntimeErr::Internal(format!("no answer within {LONGEST:?}"))))
+    tokio::time::timeout(LONGEST_WAIT, work).await.unwrap_or_else(|_| {
+        Err(DbErr::Conn(RuntimeErr::Internal(format!("no answer within {LONGEST_WAIT:?}"))))
     })
 }
 

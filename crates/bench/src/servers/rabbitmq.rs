@@ -18,6 +18,9 @@ use super::{ServerError, free_ports, target_folder, unique};
 const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 const START: Duration = Duration::from_secs(90);
 
+/// As operators are told to run it.
+const ADVANCED: &str = include_str!("../../../../deploy/rabbitmq/advanced.config");
+
 /// A RabbitMQ node of our own on 127.0.0.1, killed when dropped.
 #[derive(Debug)]
 pub struct RabbitMq {
@@ -269,6 +272,7 @@ fn prepare(folder: &Path) -> Result<(), ServerError> {
     };
     write("enabled_plugins", "[].\n")?;
     write("env.conf", "")?;
+    write("advanced.config", ADVANCED)?;
     // So that the disk alarm tells of the machine's disk only when a test asks for it.
     write("rabbitmq.conf", "disk_free_limit.absolute = 10MB\n")
 }
@@ -285,6 +289,9 @@ fn launch(folder: &Path, ports: [u16; 3]) -> Result<Guarded, ServerError> {
 
 fn environment(command: &mut Command, folder: &Path, ports: [u16; 3]) {
     let [amqp, distribution, epmd] = ports;
+    // Another can be tried: RabbitMQ's defaults, for one.
+    let advanced = std::env::var_os("RABBITMQ_ADVANCED_CONFIG_FILE")
+        .unwrap_or_else(|| folder.join("advanced.config").into());
     command
         .env("HOME", folder)
         .env("RABBITMQ_NODENAME", node_name(ports))
@@ -294,6 +301,7 @@ fn environment(command: &mut Command, folder: &Path, ports: [u16; 3]) {
         .env("ERL_EPMD_PORT", epmd.to_string())
         .env("RABBITMQ_CONF_ENV_FILE", folder.join("env.conf"))
         .env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq.conf"))
+        .env("RABBITMQ_ADVANCED_CONFIG_FILE", advanced)
         .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("enabled_plugins"))
         .env("RABBITMQ_MNESIA_BASE", folder.join("mnesia"))
         .env("RABBITMQ_LOG_BASE", folder.join("log"))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Origin;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -21,10 +21,14 @@ use crate::{ContentType, HistoryEntry};
 /// Entries on the way, at most; the stream needs a limit.
 const PREFETCH: u16 = 500;
 
+/// More than the stream keeps as one chunk (8,192): as many are sent to one who asks for the last.
+const LARGEST_CHUNK: u16 = 10_000;
+
 /// Entries acknowledged together: the broker sends more as they are.
 const ACK_EVERY: u64 = 125;
 
-/// Nothing for this long after the start means that all that was there has been read.
+/// What a reader is sent at once comes before the next reader's answer; it is given this much
+/// longer.
 const QUIET: Duration = Duration::from_millis(200);
 
 /// The last entry read must come again this fast after an interruption; otherwise the stream is
@@ -45,6 +49,8 @@ pub(super) async fn begins(link: &Link) -> Result<OffsetDateTime, Interrupted> {
     let channel = link.channel().await?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let mut entries = attach(&channel, AMQPValue::LongString("first".into())).await?;
+    // Its answer comes after what the first reader is sent at once.
+    drop(attach(&channel, AMQPValue::LongString("next".into())).await?);
     let mut very_first = false;
     let until = tokio::time::Instant::now() + FIRST;
     let begins = loop {
@@ -112,46 +118,45 @@ impl Position {
             self.since = Some(OffsetDateTime::now_utc());
             self.catch_up(entries).await;
         }
-        let mut unproven = self.last.is_some();
-        let mut end = if self.caught_up { End::Passed } else { End::after_now(channel).await? };
+        let end = if self.caught_up { None } else { last_entry(channel).await? };
+        if end.is_none() {
+            self.catch_up(entries).await;
+        }
+        let (mut unproven, mut silent, mut unacknowledged) = (self.last.is_some(), true, 0);
         loop {
             let next = tokio::select! {
                 biased;
                 next = deliveries.next() => next,
-                found = end.find() => {
-                    end = End::At(found?);
-                    continue;
-                }
                 () = tokio::time::sleep(SAME_STREAM), if unproven => {
                     self.last = None;
                     return Err(Interrupted::HistoryReset);
                 }
-                () = tokio::time::sleep(QUIET), if !self.caught_up => {
+                // All that is there is older than what was asked for.
+                () = tokio::time::sleep(QUIET), if silent && !self.caught_up => {
                     self.catch_up(entries).await;
-                    end = End::Passed;
                     continue;
                 }
             };
+            silent = false;
             let delivery = next.ok_or(Interrupted::Cancelled)??;
             let tag = delivery.delivery_tag;
             let offset = properties::stream_offset(&delivery.properties);
-            if std::mem::take(&mut unproven) && offset == self.last {
-                continue;
+            let known = std::mem::take(&mut unproven) && offset == self.last;
+            if !known {
+                self.advance(offset)?;
+                if let Some(entry) = entry(delivery)
+                    && entries.send(entry).await.is_err()
+                {
+                    return Ok(());
+                }
             }
-            self.advance(offset)?;
-            if let End::At(at) = end
-                && offset >= Some(at)
-            {
+            if offset >= end {
                 self.catch_up(entries).await;
-                end = End::Passed;
             }
-            if let Some(entry) = entry(delivery)
-                && entries.send(entry).await.is_err()
-            {
-                return Ok(());
-            }
-            if tag % ACK_EVERY == 0 {
+            unacknowledged += 1;
+            if unacknowledged == ACK_EVERY {
                 channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
+                unacknowledged = 0;
             }
         }
     }
@@ -191,29 +196,24 @@ impl Position {
     }
 }
 
-/// Where what was there when reading began ends.
-enum End {
-    /// Before the first entry that this second reader is sent.
-    Before(Consumer),
-    At(i64),
-    Passed,
-}
-
-impl End {
-    async fn after_now(channel: &Channel) -> lapin::Result<Self> {
-        Ok(Self::Before(attach(channel, AMQPValue::LongString("next".into())).await?))
+/// The offset of the last entry that is there now; `None` where the stream is empty.
+///
+/// RabbitMQ's channel asks the stream's writer before it answers a reader, and the writer has told
+/// it before of what the readers attached earlier are to be sent: so the answer to the second
+/// reader shows what there is for the first, however slow the broker is. Dropped, both end; what
+/// they were sent is settled with the acknowledgements of the one that reads.
+async fn last_entry(channel: &Channel) -> Result<Option<i64>, Interrupted> {
+    channel.basic_qos(LARGEST_CHUNK, BasicQosOptions::default()).await?;
+    let mut last = attach(channel, AMQPValue::LongString("last".into())).await?;
+    drop(attach(channel, AMQPValue::LongString("next".into())).await?);
+    let mut next = tokio::time::timeout(QUIET, last.next()).await.ok();
+    let mut offset = None;
+    while let Some(delivery) = next {
+        let delivery = delivery.ok_or(Interrupted::Cancelled)??;
+        offset = properties::stream_offset(&delivery.properties).or(offset);
+        next = last.next().now_or_never();
     }
-
-    /// Waits for the first entry after the end. Replaced, the second reader ends; what it was
-    /// sent is settled with the acknowledgements of the first, which count for the channel.
-    async fn find(&mut self) -> Result<i64, Interrupted> {
-        let Self::Before(reader) = self else {
-            return std::future::pending().await;
-        };
-        let first = reader.next().await.ok_or(Interrupted::Cancelled)??;
-        // Every entry of a stream has one.
-        Ok(properties::stream_offset(&first.properties).unwrap_or(0))
-    }
+    Ok(offset)
 }
 
 async fn attach(channel: &Channel, offset: AMQPValue) -> lapin::Result<Consumer> {

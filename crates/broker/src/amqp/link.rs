@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_rs::TokioRuntime;
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{Channel, Connection, ConnectionProperties, ConnectionStatus};
 use rand::RngExt;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -16,8 +16,9 @@ use tokio_util::task::TaskTracker;
 use crate::amqp::declare::{self, DeclareError};
 use crate::{BrokerConfig, BrokerError};
 
-/// The shortest and the longest pause before connecting again.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// The shortest and the longest pause before connecting again: work goes on within 5 s of the
+/// broker's return.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
 /// How long connecting and declaring may take.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
@@ -38,9 +39,18 @@ pub(super) struct Link {
     pub(super) closing: CancellationToken,
     /// For reading only: nothing is published on it, so that no alarm blocks it.
     reading: tokio::sync::Mutex<Option<Arc<Connection>>>,
+    /// Held by the one that declares.
+    declared: tokio::sync::Mutex<Option<Declared>>,
     readers: TaskTracker,
     last_reader: AtomicU64,
     detached: Mutex<BTreeMap<u64, Detached>>,
+}
+
+/// When everything was declared, and on which connection: as long as it lives, the broker has not
+/// come back empty.
+struct Declared {
+    at: Instant,
+    on: ConnectionStatus,
 }
 
 /// A reader that is not attached.
@@ -112,6 +122,7 @@ impl Link {
             handle: Handle::current(),
             closing: CancellationToken::new(),
             reading: tokio::sync::Mutex::default(),
+            declared: tokio::sync::Mutex::default(),
             readers: TaskTracker::new(),
             last_reader: AtomicU64::new(0),
             detached: Mutex::default(),
@@ -143,24 +154,53 @@ impl Link {
 
     /// A channel for reading, with nothing checked or declared.
     pub(super) async fn channel(&self) -> Result<Channel, Interrupted> {
-        let opening = async { Ok(self.connection(false).await?.create_channel().await?) };
+        let opening = async { Ok(self.reading().await?.create_channel().await?) };
         tokio::time::timeout(CONNECT, opening).await.map_err(|_| Interrupted::TooSlow)?
     }
 
     /// Declares everything, after a message found no queue.
     pub(super) async fn declare_again(&self) {
-        let declaring = tokio::time::timeout(CONNECT, self.connection(true));
-        match declaring.await.map_err(|_| Interrupted::TooSlow) {
-            Ok(Ok(_)) => tracing::warn!("a queue was missing: all of them were declared again"),
-            Ok(Err(error)) | Err(error) => {
-                tracing::warn!("a queue is missing and could not be declared: {error}");
-            }
+        let missed = Some(Instant::now());
+        let declaring = async {
+            let connection = self.reading().await?;
+            Ok::<_, Interrupted>(self.furnish(&connection, missed).await?)
+        };
+        let declared = tokio::time::timeout(CONNECT, declaring).await;
+        match declared.unwrap_or(Err(Interrupted::TooSlow)) {
+            Ok(()) => tracing::warn!("a queue was missing: all of them were declared again"),
+            Err(error) => tracing::warn!("a queue is missing and could not be declared: {error}"),
         }
     }
 
-    async fn session(self: &Arc<Self>, reader: u64) -> Result<Session, Interrupted> {
+    /// Declares everything on `connection`, unless somebody did so after something was `missed`,
+    /// and the broker has been there ever since. One declares for all: those who found a broker
+    /// that came back empty together held each other up.
+    pub(super) async fn furnish(
+        &self,
+        connection: &Connection,
+        missed: Option<Instant>,
+    ) -> Result<(), DeclareError> {
+        let mut declared = self.declared.lock().await;
+        let holds = |declared: &Declared| {
+            declared.on.connected() && missed.is_none_or(|missed| missed < declared.at)
+        };
+        if !declared.as_ref().is_some_and(holds) {
+            let at = Instant::now();
+            declare::topology(connection, &self.config).await?;
+            *declared = Some(Declared { at, on: connection.status().clone() });
+        }
+        Ok(())
+    }
+
+    /// A channel of the reader; it `missed` something when it was interrupted.
+    async fn session(
+        self: &Arc<Self>,
+        reader: u64,
+        missed: Option<Instant>,
+    ) -> Result<Session, Interrupted> {
         let opening = async {
-            let connection = self.connection(true).await?;
+            let connection = self.reading().await?;
+            self.furnish(&connection, missed).await?;
             let channel = connection.create_channel().await?;
             Ok::<_, Interrupted>((connection, channel))
         };
@@ -171,19 +211,15 @@ impl Link {
 
     /// The connection for reading, made anew when it was lost. One at a time, so that readers
     /// who lost it together find it again together.
-    async fn connection(&self, declare: bool) -> Result<Arc<Connection>, Interrupted> {
+    async fn reading(&self) -> lapin::Result<Arc<Connection>> {
         let mut reading = self.reading.lock().await;
-        let connection = match &*reading {
-            Some(connection) if connection.status().connected() => connection.clone(),
-            _ => {
-                let connection = Arc::new(self.connect().await?);
-                *reading = Some(connection.clone());
-                connection
-            }
-        };
-        if declare {
-            declare::topology(&connection, &self.config).await?;
+        if let Some(connection) = &*reading
+            && connection.status().connected()
+        {
+            return Ok(connection.clone());
         }
+        let connection = Arc::new(self.connect().await?);
+        *reading = Some(connection.clone());
         Ok(connection)
     }
 
@@ -239,11 +275,12 @@ where
     link.readers.clone().spawn_on(
         async move {
             let mut pauses = Pauses::default();
+            let mut missed = None;
             loop {
                 let began = Instant::now();
                 let ended = tokio::select! {
                     () = link.closing.cancelled() => break,
-                    session = link.session(reader) => match session {
+                    session = link.session(reader, missed) => match session {
                         Ok(session) => run(session).await,
                         Err(error) => error.into(),
                     },
@@ -254,6 +291,7 @@ where
                 if began.elapsed() > PAUSES.1 {
                     pauses = Pauses::default();
                 }
+                missed = Some(Instant::now());
                 link.note_detached(reader, &name, &error);
                 tokio::select! {
                     () = link.closing.cancelled() => break,

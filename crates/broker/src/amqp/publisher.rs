@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::amqp::courier::{Address, BLOCKED, Courier, Parcel, unavailable};
-use crate::amqp::declare::{self, CONTROL, DeclareError, EVENTS, NOTICES};
+use crate::amqp::declare::{CONTROL, DeclareError, EVENTS, NOTICES};
 use crate::amqp::link::{CONNECT, Link, Pauses};
 use crate::{BrokerConfig, Outgoing, PublishError, Target};
 
@@ -75,7 +75,7 @@ impl Manager for Couriers {
 
     async fn create(&self) -> Result<Employed, NoCourier> {
         let connection = self.connections.get().await?;
-        declare::topology(&connection, &self.link.config).await?;
+        self.link.furnish(&connection, None).await?;
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         let status = connection.status().clone();

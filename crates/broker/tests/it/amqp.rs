@@ -1,6 +1,7 @@
 //! What only RabbitMQ can do to us.
 
 mod faults;
+mod slow;
 mod topology;
 
 use broker::{Health, SharedBroker};

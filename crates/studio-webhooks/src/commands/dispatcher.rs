@@ -9,7 +9,8 @@ use crate::config::Settings;
 
 pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let s = &settings;
-    parts::serve_with_threads(s.dispatcher.threads, "dispatcher", s, |stop| async move {
+    let runtime = parts::runtime_of(s.dispatcher.threads)?;
+    parts::serve_on(runtime, "dispatcher", s, |stop| async move {
         let sender = parts::sender(s)?;
         let broker = parts::broker(s).await?;
         let store = parts::ready_store(s, &stop).await?;

@@ -36,20 +36,10 @@ where
     serve_on(runtime().build()?, name, settings, service)
 }
 
-/// As [`serve`], on so many threads; 0 is half as many as there are processors.
-pub(crate) fn serve_with_threads<F, R>(
-    threads: usize,
-    name: &'static str,
-    settings: &Settings,
-    service: F,
-) -> anyhow::Result<ExitCode>
-where
-    F: FnOnce(CancellationToken) -> R,
-    R: Future<Output = anyhow::Result<()>>,
-{
+/// A runtime of so many threads; 0 is half as many as there are processors.
+pub(crate) fn runtime_of(threads: usize) -> std::io::Result<Runtime> {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let runtime = runtime().worker_threads(threads_of(threads, processors)).build()?;
-    serve_on(runtime, name, settings, service)
+    runtime().worker_threads(threads_of(threads, processors)).build()
 }
 
 fn threads_of(wanted: usize, processors: usize) -> usize {
@@ -63,7 +53,8 @@ fn runtime() -> Builder {
     runtime
 }
 
-fn serve_on<F, R>(
+/// As [`serve`], on a runtime of the service's own.
+pub(crate) fn serve_on<F, R>(
     runtime: Runtime,
     name: &'static str,
     settings: &Settings,

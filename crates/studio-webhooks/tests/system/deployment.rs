@@ -32,6 +32,9 @@ fn the_compose_file_starts_every_service_after_what_it_needs() {
     }
     assert_eq!(services["dispatcher"]["deploy"]["replicas"], 2);
     assert!(services["rabbitmq"]["image"].as_str().unwrap().contains("management"));
+    // The settings with which RabbitMQ is tested.
+    let advanced = "./deploy/rabbitmq/advanced.config:/etc/rabbitmq/advanced.config:ro";
+    assert!(services["rabbitmq"]["volumes"].as_array().unwrap().contains(&json!(advanced)));
     for name in ["postgres", "rabbitmq"] {
         assert!(services[name]["healthcheck"]["test"].is_array(), "{name}");
     }

@@ -1,0 +1,86 @@
+//! A broker that is far away or busy.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::room::{Room, event, next_id, until_caught_up};
+
+/// A way to the broker on which its answers can be held up.
+struct Way {
+    port: u16,
+    slow: Arc<AtomicBool>,
+}
+
+/// Bytes that a slow way lets through at a time, and how long it rests after them.
+const PIECE: usize = 16_384;
+const REST: Duration = Duration::from_millis(300);
+
+impl Way {
+    async fn to(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let own_port = listener.local_addr().unwrap().port();
+        let slow = Arc::new(AtomicBool::new(false));
+        let is_slow = slow.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let broker = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let (mut asks, answered) = client.into_split();
+                let (answers, mut asked) = broker.into_split();
+                tokio::spawn(async move { tokio::io::copy(&mut asks, &mut asked).await });
+                tokio::spawn(pass_on(answers, answered, is_slow.clone()));
+            }
+        });
+        Self { port: own_port, slow }
+    }
+}
+
+async fn pass_on(mut answers: OwnedReadHalf, mut client: OwnedWriteHalf, slow: Arc<AtomicBool>) {
+    let mut piece = [0; PIECE];
+    while let Ok(length @ 1..) = answers.read(&mut piece).await {
+        if client.write_all(&piece[..length]).await.is_err() {
+            return;
+        }
+        if slow.load(Ordering::Relaxed) {
+            tokio::time::sleep(REST).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_history_that_comes_slowly_is_not_taken_for_one_that_was_read() {
+    let mut room = Room::rabbitmq().await;
+    let before = OffsetDateTime::now_utc() - Duration::from_secs(10);
+    // More than are sent ahead.
+    let ids: Vec<String> = (0..700).map(|n| format!("evt_{n:03}")).collect();
+    let broker = room.open().await;
+    assert!(
+        broker
+            .publish_all(ids.iter().map(|id| event(id)).collect())
+            .await
+            .iter()
+            .all(Result::is_ok)
+    );
+
+    let port: u16 = room.config.url.rsplit([':', '/']).find_map(|part| part.parse().ok()).unwrap();
+    let way = Way::to(port).await;
+    room.config.url = room.config.url.replace(&format!(":{port}"), &format!(":{}", way.port));
+    let far = room.open().await;
+    way.slow.store(true, Ordering::Relaxed);
+    let mut reader = far.history(Some(before));
+    assert_eq!(until_caught_up(&mut reader).await, ids);
+    let mut late = far.history(Some(OffsetDateTime::now_utc() + Duration::from_secs(60)));
+    assert_eq!(until_caught_up(&mut late).await, [""; 0], "nothing is there of that time");
+
+    way.slow.store(false, Ordering::Relaxed);
+    let (target, message) = event("evt_live");
+    broker.publish(target, message).await.unwrap();
+    assert_eq!(next_id(&mut reader).await, "evt_live");
+    far.close().await;
+    broker.close().await;
+}
