@@ -59,12 +59,12 @@ pub(super) struct Courier {
 }
 
 impl Courier {
-    /// Begins to send on `channel`, which is in confirm mode. `lost` is told when it ends,
-    /// `missing` when a message found no queue.
+    /// Begins to send on `channel`, which is in confirm mode. `lost` is called when it ends,
+    /// `missing` is told when a message found no queue.
     pub(super) fn start(
         channel: Channel,
         connection: ConnectionStatus,
-        lost: Arc<Notify>,
+        lost: impl FnOnce() + Send + 'static,
         missing: Arc<Notify>,
         runtime: &Handle,
     ) -> (Self, tokio::task::JoinHandle<()>) {
@@ -72,7 +72,7 @@ impl Courier {
         let ledger = Ledger::new(channel.clone(), connection.clone(), missing);
         let task = runtime.spawn(async move {
             ledger.run(incoming).await;
-            lost.notify_one();
+            lost();
         });
         (Self { parcels, channel, connection }, task)
     }

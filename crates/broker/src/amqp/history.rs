@@ -1,9 +1,11 @@
 //! The stream of all events, read from a time on.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Origin;
+use futures::stream::Peekable;
 use futures::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
@@ -27,9 +29,12 @@ const LARGEST_CHUNK: u16 = 10_000;
 /// Entries acknowledged together: the broker sends more as they are.
 const ACK_EVERY: u64 = 125;
 
-/// What a reader is sent at once comes before the next reader's answer; it is given this much
-/// longer.
-const QUIET: Duration = Duration::from_millis(200);
+/// What is there is sent at once; after this long without any of it, nothing is.
+const NOTHING: Duration = Duration::from_secs(1);
+
+/// Entries that were read are acknowledged after this long without another: RabbitMQ closes the
+/// channel of one who keeps them for `consumer_timeout` (30 minutes).
+const IDLE: Duration = Duration::from_secs(5);
 
 /// The last entry read must come again this fast after an interruption; otherwise the stream is
 /// another one, made when the broker came back empty.
@@ -49,8 +54,6 @@ pub(super) async fn begins(link: &Link) -> Result<OffsetDateTime, Interrupted> {
     let channel = link.channel().await?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     let mut entries = attach(&channel, AMQPValue::LongString("first".into())).await?;
-    // Its answer comes after what the first reader is sent at once.
-    drop(attach(&channel, AMQPValue::LongString("next".into())).await?);
     let mut very_first = false;
     let until = tokio::time::Instant::now() + FIRST;
     let begins = loop {
@@ -111,18 +114,20 @@ impl Position {
     ) -> Result<(), Interrupted> {
         let channel = &session.channel;
         channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
-        let mut deliveries = attach(channel, self.offset()).await?;
+        let mut deliveries = attach(channel, self.offset()).await?.peekable();
         session.attached();
         if self.since.is_none() {
             // From now on: also after an interruption before the first entry.
             self.since = Some(OffsetDateTime::now_utc());
             self.catch_up(entries).await;
         }
-        let end = if self.caught_up { None } else { last_entry(channel).await? };
+        let last = if self.caught_up { None } else { last_entry(channel, &mut deliveries).await? };
+        let end = last.map(|(offset, _)| offset);
         if end.is_none() {
             self.catch_up(entries).await;
         }
-        let (mut unproven, mut silent, mut unacknowledged) = (self.last.is_some(), true, 0);
+        let (mut unproven, mut silent) = (self.last.is_some(), true);
+        let (mut tag, mut unacknowledged) = last.map_or((0, 0), |(_, tag)| (tag, 1));
         loop {
             let next = tokio::select! {
                 biased;
@@ -132,14 +137,20 @@ impl Position {
                     return Err(Interrupted::HistoryReset);
                 }
                 // All that is there is older than what was asked for.
-                () = tokio::time::sleep(QUIET), if silent && !self.caught_up => {
+                () = tokio::time::sleep(NOTHING), if silent && !unproven && !self.caught_up => {
                     self.catch_up(entries).await;
+                    continue;
+                }
+                () = tokio::time::sleep(IDLE), if unacknowledged > 0 => {
+                    channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
+                    unacknowledged = 0;
                     continue;
                 }
             };
             silent = false;
             let delivery = next.ok_or(Interrupted::Cancelled)??;
-            let tag = delivery.delivery_tag;
+            tag = delivery.delivery_tag.max(tag);
+            unacknowledged += 1;
             let offset = properties::stream_offset(&delivery.properties);
             let known = std::mem::take(&mut unproven) && offset == self.last;
             if !known {
@@ -153,8 +164,7 @@ impl Position {
             if offset >= end {
                 self.catch_up(entries).await;
             }
-            unacknowledged += 1;
-            if unacknowledged == ACK_EVERY {
+            if unacknowledged >= ACK_EVERY {
                 channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
                 unacknowledged = 0;
             }
@@ -196,24 +206,37 @@ impl Position {
     }
 }
 
-/// The offset of the last entry that is there now; `None` where the stream is empty.
-///
-/// RabbitMQ's channel asks the stream's writer before it answers a reader, and the writer has told
-/// it before of what the readers attached earlier are to be sent: so the answer to the second
-/// reader shows what there is for the first, however slow the broker is. Dropped, both end; what
-/// they were sent is settled with the acknowledgements of the one that reads.
-async fn last_entry(channel: &Channel) -> Result<Option<i64>, Interrupted> {
+/// The last entry that is there now, its offset and the tag that acknowledges it; `None` where the
+/// stream is empty. A second reader is sent the last chunk of the stream, whole: it shows what
+/// there is for the first one, `reading`, however slowly that comes.
+async fn last_entry(
+    channel: &Channel,
+    reading: &mut Peekable<Consumer>,
+) -> Result<Option<(i64, u64)>, Interrupted> {
     channel.basic_qos(LARGEST_CHUNK, BasicQosOptions::default()).await?;
-    let mut last = attach(channel, AMQPValue::LongString("last".into())).await?;
-    drop(attach(channel, AMQPValue::LongString("next".into())).await?);
-    let mut next = tokio::time::timeout(QUIET, last.next()).await.ok();
-    let mut offset = None;
-    while let Some(delivery) = next {
-        let delivery = delivery.ok_or(Interrupted::Cancelled)??;
-        offset = properties::stream_offset(&delivery.properties).or(offset);
-        next = last.next().now_or_never();
+    let mut last = attach(channel, AMQPValue::LongString("last".into())).await?.peekable();
+    tokio::select! {
+        () = arrival(&mut last) => {}
+        () = arrival(reading) => {}
+        () = tokio::time::sleep(NOTHING) => return Ok(None),
     }
-    Ok(offset)
+    let mut found = None;
+    let mut next = last.next().await;
+    // A chunk is sent in one go: it has come when the broker answers the next question.
+    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+    while let Some(delivery) = next {
+        let delivery = delivery?;
+        // Every entry of a stream has an offset.
+        let offset = properties::stream_offset(&delivery.properties).unwrap_or(0);
+        found = Some((offset, delivery.delivery_tag));
+        next = last.next().now_or_never().flatten();
+    }
+    if found.is_some() { Ok(found) } else { Err(Interrupted::Cancelled) }
+}
+
+/// Waits for the next entry, and leaves it there.
+async fn arrival(entries: &mut Peekable<Consumer>) {
+    Pin::new(entries).peek().await;
 }
 
 async fn attach(channel: &Channel, offset: AMQPValue) -> lapin::Result<Consumer> {

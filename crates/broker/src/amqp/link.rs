@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::amqp::declare::{self, DeclareError};
 use crate::{BrokerConfig, BrokerError};
 
-/// The shortest and the longest pause before connecting again: work goes on within 5 s of the
+/// The shortest and the longest pause before connecting again: work is to go on within 5 s of the
 /// broker's return.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
 
@@ -41,6 +41,8 @@ pub(super) struct Link {
     reading: tokio::sync::Mutex<Option<Arc<Connection>>>,
     /// Held by the one that declares.
     declared: tokio::sync::Mutex<Option<Declared>>,
+    /// When a channel was lost the last time: something may not be there any more.
+    missed: Mutex<Option<Instant>>,
     readers: TaskTracker,
     last_reader: AtomicU64,
     detached: Mutex<BTreeMap<u64, Detached>>,
@@ -123,6 +125,7 @@ impl Link {
             closing: CancellationToken::new(),
             reading: tokio::sync::Mutex::default(),
             declared: tokio::sync::Mutex::default(),
+            missed: Mutex::default(),
             readers: TaskTracker::new(),
             last_reader: AtomicU64::new(0),
             detached: Mutex::default(),
@@ -160,10 +163,10 @@ impl Link {
 
     /// Declares everything, after a message found no queue.
     pub(super) async fn declare_again(&self) {
-        let missed = Some(Instant::now());
+        self.note_missed();
         let declaring = async {
             let connection = self.reading().await?;
-            Ok::<_, Interrupted>(self.furnish(&connection, missed).await?)
+            Ok::<_, Interrupted>(self.furnish(&connection).await?)
         };
         let declared = tokio::time::timeout(CONNECT, declaring).await;
         match declared.unwrap_or(Err(Interrupted::TooSlow)) {
@@ -172,15 +175,22 @@ impl Link {
         }
     }
 
-    /// Declares everything on `connection`, unless somebody did so after something was `missed`,
-    /// and the broker has been there ever since. One declares for all: those who found a broker
-    /// that came back empty together held each other up.
-    pub(super) async fn furnish(
-        &self,
-        connection: &Connection,
-        missed: Option<Instant>,
-    ) -> Result<(), DeclareError> {
+    /// Something may not be there any more: whoever furnishes next declares everything again.
+    pub(super) fn note_missed(&self) {
+        *self.missed() = Some(Instant::now());
+    }
+
+    fn missed(&self) -> MutexGuard<'_, Option<Instant>> {
+        // No panic can leave it half-changed.
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Declares everything on `connection`, unless that was done since a channel was lost, and the
+    /// broker has been there ever since. One declares for all: those who found a broker that came
+    /// back empty together held each other up.
+    pub(super) async fn furnish(&self, connection: &Connection) -> Result<(), DeclareError> {
         let mut declared = self.declared.lock().await;
+        let missed = *self.missed();
         let holds = |declared: &Declared| {
             declared.on.connected() && missed.is_none_or(|missed| missed < declared.at)
         };
@@ -192,15 +202,10 @@ impl Link {
         Ok(())
     }
 
-    /// A channel of the reader; it `missed` something when it was interrupted.
-    async fn session(
-        self: &Arc<Self>,
-        reader: u64,
-        missed: Option<Instant>,
-    ) -> Result<Session, Interrupted> {
+    async fn session(self: &Arc<Self>, reader: u64) -> Result<Session, Interrupted> {
         let opening = async {
             let connection = self.reading().await?;
-            self.furnish(&connection, missed).await?;
+            self.furnish(&connection).await?;
             let channel = connection.create_channel().await?;
             Ok::<_, Interrupted>((connection, channel))
         };
@@ -275,12 +280,11 @@ where
     link.readers.clone().spawn_on(
         async move {
             let mut pauses = Pauses::default();
-            let mut missed = None;
             loop {
                 let began = Instant::now();
                 let ended = tokio::select! {
                     () = link.closing.cancelled() => break,
-                    session = link.session(reader, missed) => match session {
+                    session = link.session(reader) => match session {
                         Ok(session) => run(session).await,
                         Err(error) => error.into(),
                     },
@@ -291,7 +295,7 @@ where
                 if began.elapsed() > PAUSES.1 {
                     pauses = Pauses::default();
                 }
-                missed = Some(Instant::now());
+                link.note_missed();
                 link.note_detached(reader, &name, &error);
                 tokio::select! {
                     () = link.closing.cancelled() => break,

@@ -75,11 +75,16 @@ impl Manager for Couriers {
 
     async fn create(&self) -> Result<Employed, NoCourier> {
         let connection = self.connections.get().await?;
-        self.link.furnish(&connection, None).await?;
+        self.link.furnish(&connection).await?;
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         let status = connection.status().clone();
-        let (lost, missing) = (self.lost.clone(), self.missing.clone());
+        let (link, lost, missing) = (self.link.clone(), self.lost.clone(), self.missing.clone());
+        let lost = move || {
+            // Also by a publish to an exchange that somebody deleted.
+            link.note_missed();
+            lost.notify_one();
+        };
         let (courier, task) = Courier::start(channel, status, lost, missing, &self.link.handle);
         Ok(Employed { courier, task, connection })
     }

@@ -58,17 +58,18 @@ async fn connections_that_are_closed_from_outside_are_made_again_within_seconds(
     }
 }
 
-/// RabbitMQ tries three minutes later what a queue did not confirm (`rabbit_fifo_dlx_worker`).
+/// RabbitMQ tries again what a queue could not take, after as long as it is told
+/// (`deploy/rabbitmq/advanced.config`); before the sweep does or after it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_that_falls_due_while_its_queue_is_down_is_late_by_less_than_a_minute() {
     let settings =
-        [("STUDIO__DELIVERY__RETRY_DELAYS", "4s,5s"), ("STUDIO__DISPATCHER__SWEEP_EVERY", "2s")];
+        [("STUDIO__DELIVERY__RETRY_DELAYS", "10s,5s"), ("STUDIO__DISPATCHER__SWEEP_EVERY", "2s")];
     let studio = Studio::with(Backend::Servers, &settings).await;
     let (endpoint, webhook) = studio.waiting_retry().await;
     let queue = format!("{{'{}_studio.deliver', node()}}", studio.vhost());
     ctl(&["eval", &format!("ra:stop_server(quorum_queues, {queue}).")]);
     // How long the fault lasts: past the time at which the retry is due.
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    tokio::time::sleep(Duration::from_secs(14)).await;
     assert_eq!(endpoint.count(), 1, "the queue was not down");
     ctl(&["eval", &format!("ra:restart_server(quorum_queues, {queue}).")]);
     tokio::time::timeout(Duration::from_secs(60), endpoint.wait_for(2))

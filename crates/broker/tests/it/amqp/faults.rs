@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use bench::servers::RabbitMq;
 use broker::{ControlSignal, PublishError, Queue, SharedBroker};
-use lapin::options::{QueueDeleteOptions, QueuePurgeOptions};
+use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions, QueuePurgeOptions};
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
 
 use super::{away, stranger};
-use crate::room::{PATIENCE, Room, config, event, id_of, next, next_id, ready, until_caught_up};
+use crate::room::{
+    PATIENCE, Room, config, event, id_of, next, next_id, ready, until_caught_up, wait_for,
+};
 
 /// How long everything may take to be back after a fault (promises, I7).
 const BACK: Duration = Duration::from_secs(10);
@@ -234,6 +236,29 @@ async fn a_queue_deleted_under_its_consumer_is_declared_again() {
         broker.publish(target, message).await.unwrap();
         let taken = next(&mut consumer).await;
         assert_eq!(id_of(&taken), format!("evt_{round}"));
+        taken.acker.ack();
+    }
+    broker.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_exchange_is_declared_again() {
+    let room = Room::rabbitmq().await;
+    let broker = room.open().await;
+    let mut consumer = broker.consume(Queue::Dispatch, 10);
+    ready(&broker).await;
+    let (_connection, channel) = stranger(&room.config.url).await;
+    for round in 0..3 {
+        let exchange = "studio.events".into();
+        channel.exchange_delete(exchange, ExchangeDeleteOptions::default()).await.unwrap();
+        let id = format!("evt_{round}");
+        wait_for("a publish that works", || async {
+            let (target, message) = event(&id);
+            broker.publish(target, message).await.is_ok()
+        })
+        .await;
+        let taken = next(&mut consumer).await;
+        assert_eq!(id_of(&taken), id);
         taken.acker.ack();
     }
     broker.close().await;

@@ -1,15 +1,16 @@
-//! A broker that is far away or busy.
+//! A history that comes slowly, or of which nothing more comes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bench::servers::RabbitMq;
 use time::OffsetDateTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::room::{Room, event, next_id, until_caught_up};
+use crate::room::{Room, event, next_id, until_caught_up, wait_for};
 
 /// A way to the broker on which its answers can be held up.
 struct Way {
@@ -59,13 +60,8 @@ async fn a_history_that_comes_slowly_is_not_taken_for_one_that_was_read() {
     // More than are sent ahead.
     let ids: Vec<String> = (0..700).map(|n| format!("evt_{n:03}")).collect();
     let broker = room.open().await;
-    assert!(
-        broker
-            .publish_all(ids.iter().map(|id| event(id)).collect())
-            .await
-            .iter()
-            .all(Result::is_ok)
-    );
+    let messages = ids.iter().map(|id| event(id)).collect();
+    assert!(broker.publish_all(messages).await.iter().all(Result::is_ok));
 
     let port: u16 = room.config.url.rsplit([':', '/']).find_map(|part| part.parse().ok()).unwrap();
     let way = Way::to(port).await;
@@ -82,5 +78,34 @@ async fn a_history_that_comes_slowly_is_not_taken_for_one_that_was_read() {
     broker.publish(target, message).await.unwrap();
     assert_eq!(next_id(&mut reader).await, "evt_live");
     far.close().await;
+    broker.close().await;
+}
+
+/// RabbitMQ closes the channel of one who keeps entries for half an hour.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn entries_are_acknowledged_when_no_other_follows() {
+    let room = Room::rabbitmq().await;
+    let before = OffsetDateTime::now_utc() - Duration::from_secs(10);
+    let broker = room.open().await;
+    let messages = (0..10).map(|n| event(&format!("evt_{n}"))).collect();
+    assert!(broker.publish_all(messages).await.iter().all(Result::is_ok));
+    let mut all = broker.history(Some(before));
+    let mut none = broker.history(Some(OffsetDateTime::now_utc() + Duration::from_secs(60)));
+    assert_eq!(until_caught_up(&mut all).await.len(), 10);
+    assert_eq!(until_caught_up(&mut none).await.len(), 0);
+    let (target, message) = event("evt_live");
+    broker.publish(target, message).await.unwrap();
+    assert_eq!(next_id(&mut all).await, "evt_live");
+    assert_eq!(next_id(&mut none).await, "evt_live");
+
+    let vhost = room.config.url.rsplit('/').next().unwrap().to_owned();
+    let kept = || async {
+        let list = ["list_channels", "--no-table-headers", "vhost", "messages_unacknowledged"];
+        let list = tokio::task::block_in_place(|| RabbitMq::shared().ctl(&list)).unwrap();
+        let own = list.lines().filter_map(|line| line.strip_prefix(&format!("{vhost}\t")));
+        own.map(|kept| kept.trim().parse::<usize>().unwrap()).sum::<usize>()
+    };
+    assert!(kept().await > 0, "otherwise this shows nothing");
+    wait_for("acknowledgements", || async { kept().await == 0 }).await;
     broker.close().await;
 }
