@@ -122,12 +122,12 @@ impl Position {
             self.catch_up(entries).await;
         }
         let last = if self.caught_up { None } else { last_entry(channel, &mut deliveries).await? };
-        let end = last.map(|(offset, _)| offset);
+        let (end, settled) = last.unzip();
         if end.is_none() {
             self.catch_up(entries).await;
         }
         let (mut unproven, mut silent) = (self.last.is_some(), true);
-        let (mut tag, mut unacknowledged) = last.map_or((0, 0), |(_, tag)| (tag, 1));
+        let (mut tag, mut unacknowledged) = (0, 0);
         loop {
             let next = tokio::select! {
                 biased;
@@ -149,8 +149,9 @@ impl Position {
             };
             silent = false;
             let delivery = next.ok_or(Interrupted::Cancelled)??;
-            tag = delivery.delivery_tag.max(tag);
-            unacknowledged += 1;
+            tag = delivery.delivery_tag;
+            // A tag is acknowledged once, or the broker closes the channel.
+            unacknowledged += u64::from(Some(tag) > settled);
             let offset = properties::stream_offset(&delivery.properties);
             let known = std::mem::take(&mut unproven) && offset == self.last;
             if !known {
@@ -206,8 +207,8 @@ impl Position {
     }
 }
 
-/// The last entry that is there now, its offset and the tag that acknowledges it; `None` where the
-/// stream is empty. A second reader is sent the last chunk of the stream, whole: it shows what
+/// The offset of the last entry that is there now, and its tag, up to which everything is
+/// acknowledged then; `None` where the stream is empty. A second reader is sent the last chunk of the stream, whole: it shows what
 /// there is for the first one, `reading`, however slowly that comes.
 async fn last_entry(
     channel: &Channel,
@@ -231,7 +232,9 @@ async fn last_entry(
         found = Some((offset, delivery.delivery_tag));
         next = last.next().now_or_never().flatten();
     }
-    if found.is_some() { Ok(found) } else { Err(Interrupted::Cancelled) }
+    let (_, tag) = found.ok_or(Interrupted::Cancelled)?;
+    channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
+    Ok(found)
 }
 
 /// Waits for the next entry, and leaves it there.

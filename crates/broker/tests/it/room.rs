@@ -99,12 +99,13 @@ pub(crate) fn id_of(incoming: &Incoming) -> String {
 
 /// The ids of the next entries, up to the mark.
 pub(crate) async fn until_caught_up(reader: &mut HistoryReader) -> Vec<String> {
-    let mut ids = Vec::new();
+    let (mut ids, began) = (Vec::new(), Instant::now());
     loop {
         match entry(reader).await {
             HistoryEntry::Event(event) => ids.push(event.id.to_string()),
             HistoryEntry::CaughtUp => return ids,
         }
+        assert!(began.elapsed() < PATIENCE, "no end after {} entries", ids.len());
     }
 }
 
