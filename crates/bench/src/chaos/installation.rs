@@ -132,13 +132,9 @@ impl Installation {
     ) -> anyhow::Result<BTreeMap<String, u64>> {
         let until = Instant::now() + within;
         loop {
-            let Some(servers) = self.servers.take() else { return Ok(BTreeMap::new()) };
-            let (servers, depths) = spawn_blocking(move || {
-                let depths = servers.broker.queue_depths("/");
-                (servers, depths)
-            })
-            .await?;
-            self.servers = Some(servers);
+            let Some(depths) = self.ask_broker(|broker| broker.queue_depths("/")).await? else {
+                return Ok(BTreeMap::new());
+            };
             let mut depths = depths?;
             // Others belong to a process: announcements that it acknowledges now and then.
             depths.retain(|name, _| name.starts_with("studio.") && must_end_empty(name));
@@ -158,13 +154,9 @@ impl Installation {
         &mut self,
         mut depths: BTreeMap<String, u64>,
     ) -> anyhow::Result<BTreeMap<String, u64>> {
-        let Some(servers) = self.servers.take() else { return Ok(depths) };
-        let (servers, workers) = spawn_blocking(move || {
-            let workers = servers.broker.dead_letter_workers();
-            (servers, workers)
-        })
-        .await?;
-        self.servers = Some(servers);
+        let Some(workers) = self.ask_broker(RabbitMq::dead_letter_workers).await? else {
+            return Ok(depths);
+        };
         // Every queue that must end empty has dead letters.
         let (workers, queues) = (workers?, depths.len());
         println!("not empty: {depths:?}; {workers} of {queues} queues pass dead letters on");
@@ -172,6 +164,21 @@ impl Installation {
             depths.retain(|name, _| !name.starts_with("studio.deliver."));
         }
         Ok(depths)
+    }
+
+    /// Asks RabbitMQ, where there is one, without holding up others of this thread.
+    async fn ask_broker<T: Send + 'static>(
+        &mut self,
+        ask: impl FnOnce(&RabbitMq) -> T + Send + 'static,
+    ) -> anyhow::Result<Option<T>> {
+        let Some(servers) = self.servers.take() else { return Ok(None) };
+        let (servers, answer) = spawn_blocking(move || {
+            let answer = ask(&servers.broker);
+            (servers, answer)
+        })
+        .await?;
+        self.servers = Some(servers);
+        Ok(Some(answer))
     }
 
     /// Leaves the services' logs where they are, for whoever wants to know what happened.

@@ -208,8 +208,9 @@ impl Position {
 }
 
 /// The offset of the last entry that is there now, and its tag, up to which everything is
-/// acknowledged then; `None` where the stream is empty. A second reader is sent the last chunk of the stream, whole: it shows what
-/// there is for the first one, `reading`, however slowly that comes.
+/// acknowledged then; `None` where the stream is empty. A second reader is sent the last chunk of
+/// the stream, whole: it shows what there is for the first one, `reading`, however slowly that
+/// comes.
 async fn last_entry(
     channel: &Channel,
     reading: &mut Peekable<Consumer>,

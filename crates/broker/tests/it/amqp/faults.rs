@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use bench::servers::RabbitMq;
-use broker::{ControlSignal, PublishError, Queue, SharedBroker};
+use broker::{Consumer, ControlSignal, PublishError, Queue, SharedBroker};
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions, QueuePurgeOptions};
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, MutexGuard, OnceCell};
@@ -158,6 +158,13 @@ async fn a_memory_alarm_fails_publishes_fast_and_holds_up_no_consumer() {
     broker.close().await;
 }
 
+/// Takes the next message, which must be the event of this id.
+async fn takes(consumer: &mut Consumer, id: &str) {
+    let taken = next(consumer).await;
+    assert_eq!(id_of(&taken), id);
+    taken.acker.ack();
+}
+
 /// Removes what an earlier test left.
 async fn purge(rabbitmq: &RabbitMq) {
     let (_connection, channel) = stranger(&rabbitmq.url()).await;
@@ -212,9 +219,7 @@ async fn closed_connections_come_back() {
         assert!(began.elapsed() < Duration::from_secs(5), "back after {:?}", began.elapsed());
         let (target, message) = event(&format!("evt_{round}"));
         broker.publish(target, message).await.unwrap();
-        let taken = next(&mut consumer).await;
-        assert_eq!(id_of(&taken), format!("evt_{round}"));
-        taken.acker.ack();
+        takes(&mut consumer, &format!("evt_{round}")).await;
     }
     broker.close().await;
 }
@@ -234,9 +239,7 @@ async fn a_queue_deleted_under_its_consumer_is_declared_again() {
         ready(&broker).await;
         let (target, message) = event(&format!("evt_{round}"));
         broker.publish(target, message).await.unwrap();
-        let taken = next(&mut consumer).await;
-        assert_eq!(id_of(&taken), format!("evt_{round}"));
-        taken.acker.ack();
+        takes(&mut consumer, &format!("evt_{round}")).await;
     }
     broker.close().await;
 }
@@ -257,9 +260,7 @@ async fn a_deleted_exchange_is_declared_again() {
             broker.publish(target, message).await.is_ok()
         })
         .await;
-        let taken = next(&mut consumer).await;
-        assert_eq!(id_of(&taken), id);
-        taken.acker.ack();
+        takes(&mut consumer, &id).await;
     }
     broker.close().await;
 }
