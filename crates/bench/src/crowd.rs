@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::event::{SampleEvent, sent_micros};
+use crate::arrivals::{Arrivals, Seen, unix_micros};
+use crate::event::SampleEvent;
 use crate::product::{Product, Running};
 use crate::publish::HttpPublisher;
-use crate::quantile::quantile;
-use crate::receiver::{Answer, Receiver};
+use crate::receiver::{Answer, Keep, Receiver, ReceiverOptions};
 use crate::servers::target_folder;
 
 /// Webhooks of one user: four bad ones, of each kind one, and six good ones.
@@ -22,6 +22,9 @@ const BAD: [&str; 4] = ["silent", "dripping", "refusing", "failing"];
 
 /// The user who publishes more than the others.
 const HEAVY: &str = "usr_heavy";
+
+/// How long the last events of a part may take to arrive.
+const ALL_WITHIN: Duration = Duration::from_secs(60);
 
 /// The size of a crowd.
 #[derive(Clone, Debug)]
@@ -40,31 +43,40 @@ pub struct Crowd {
     pub settings: Vec<String>,
 }
 
-/// The p99 from publish to arrival at healthy endpoints, in each part.
-#[derive(Clone, Copy, Debug)]
+/// From publish to arrival at healthy endpoints, in each part.
+#[derive(Clone, Debug)]
 pub struct Waits {
     /// Only healthy endpoints are sent to.
-    pub alone: Duration,
+    pub alone: Seen,
     /// Four of ten endpoints are bad.
-    pub among_bad: Duration,
-    /// One user publishes a hundred times more than each other.
-    pub beside_heavy: Duration,
+    pub among_bad: Seen,
+    /// Ten users have one event a second each.
+    pub few: Seen,
+    /// The same, and one user publishes a hundred times more than each of them.
+    pub beside_heavy: Seen,
 }
 
 impl fmt::Display for Waits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { alone, among_bad, beside_heavy } = self;
-        writeln!(f, "p99 from publish to arrival at healthy endpoints")?;
-        writeln!(f, "  by themselves:                            {alone:.1?}")?;
-        writeln!(f, "  four of ten silent, dripping, refusing, failing: {among_bad:.1?}")?;
-        write!(f, "  beside a user who publishes 100 times more: {beside_heavy:.1?}")
+        let parts = [
+            ("by themselves", &self.alone),
+            ("four of ten silent, dripping, refusing, failing", &self.among_bad),
+            ("ten users with an event a second each", &self.few),
+            ("the same beside one who publishes 100 times more", &self.beside_heavy),
+        ];
+        write!(f, "from publish to arrival at healthy endpoints, in ms")?;
+        for (name, seen) in parts {
+            let (p50, p99) = (seen.percentile_ms(0.5), seen.percentile_ms(0.99));
+            write!(f, "\n  {name:<49} p50 {p50:5.2}, p99 {p99:5.2} of {}", seen.count)?;
+        }
+        Ok(())
     }
 }
 
 struct Town {
     product: Product,
     _running: Running,
-    good: Receiver,
+    good: Arrivals,
     _bad: Receiver,
     publisher: HttpPublisher,
     users: usize,
@@ -76,10 +88,11 @@ struct Town {
 /// When it cannot be set up, or events are lost.
 pub async fn run(crowd: Crowd) -> anyhow::Result<Waits> {
     let town = Town::build(&crowd).await?;
-    let alone = town.p99(&crowd, false).await?;
-    let among_bad = town.p99(&crowd, true).await?;
-    let beside_heavy = town.p99_beside_heavy(&crowd).await?;
-    Ok(Waits { alone, among_bad, beside_heavy })
+    let alone = town.all(&crowd, false).await?;
+    let among_bad = town.all(&crowd, true).await?;
+    let few = town.few(&crowd, false).await?;
+    let beside_heavy = town.few(&crowd, true).await?;
+    Ok(Waits { alone, among_bad, few, beside_heavy })
 }
 
 impl Town {
@@ -99,7 +112,9 @@ impl Town {
         product.set(&crowd.settings);
         let running = product.start("all")?;
         product.wait_ready().await?;
-        let (good, bad) = (Receiver::start().await?, Receiver::start().await?);
+        // What is kept is memory, and new memory is made while events are on their way.
+        let counting = ReceiverOptions { keep: Keep::Counts, ..ReceiverOptions::default() };
+        let (good, bad) = (Arrivals::start().await?, Receiver::start_with(counting).await?);
         bad.answer("/silent", Answer::Never);
         bad.answer("/dripping", Answer::Drip);
         bad.answer("/failing", 503);
@@ -108,15 +123,15 @@ impl Town {
                 let url = match BAD.get(project) {
                     Some(&"refusing") => "http://127.8.8.8:8/".to_owned(),
                     Some(kind) => bad.url(&format!("/{kind}")),
-                    None => good.url("/"),
+                    None => good.url(),
                 };
                 let user = format!("usr_{user}");
                 webhook(&product, &user, &url, &[&project.to_string()]).await?;
             }
         }
-        good.answer("/heavy", Answer::Later(Duration::from_millis(50), Box::new(200.into())));
+        let heavy = Arrivals::start_slow(Duration::from_millis(50)).await?;
         for _ in 0..5 {
-            webhook(&product, HEAVY, &good.url("/heavy"), &[]).await?;
+            webhook(&product, HEAVY, &heavy.url(), &[]).await?;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
         let publisher = HttpPublisher::new(&product.api, &product.token("svc", "service"))?;
@@ -124,57 +139,43 @@ impl Town {
         Ok(Self { product, _running: running, good, _bad: bad, publisher, users })
     }
 
-    /// The p99 at healthy endpoints while events go to all (or to all healthy) webhooks in turn.
-    async fn p99(&self, crowd: &Crowd, bad_too: bool) -> anyhow::Result<Duration> {
+    /// The waits while events go to all (or to all healthy) webhooks in turn.
+    async fn all(&self, crowd: &Crowd, bad_too: bool) -> anyhow::Result<Seen> {
         let kinds = if bad_too { 0..OF_A_USER } else { BAD.len()..OF_A_USER };
         let projects: Vec<String> = kinds.clone().map(|project| project.to_string()).collect();
         let count = usize::try_from(crowd.length.as_secs())? * crowd.rate as usize;
         let good = (0..count).filter(|n| kinds.start + n % projects.len() >= BAD.len()).count();
-        self.good.clear();
         let mut tick = tokio::time::interval(Duration::from_secs(1) / crowd.rate);
         for number in 0..count {
             tick.tick().await;
             let user = format!("usr_{}", (number / projects.len()) % self.users);
             self.publish(&user, &projects[number % projects.len()], number).await?;
         }
-        self.good.wait_for(good, Duration::from_secs(60)).await?;
-        Ok(self.p99_of("/"))
+        self.good.take(good, ALL_WITHIN).await
     }
 
-    /// The p99 of the others while one user publishes a hundred times more than each of them.
-    async fn p99_beside_heavy(&self, crowd: &Crowd) -> anyhow::Result<Duration> {
+    /// The waits of ten users with one event a second each; with `heavy`, right before each of
+    /// them come ten of a user who publishes a hundred times more than each.
+    async fn few(&self, crowd: &Crowd, heavy: bool) -> anyhow::Result<Seen> {
         let (others, rounds) = (self.users.min(10), usize::try_from(crowd.length.as_secs())?);
-        self.good.clear();
         let mut tick = tokio::time::interval(Duration::from_millis(100));
         let mut number = 0;
         for round in 0..rounds * 10 {
             tick.tick().await;
-            let batch: Vec<SampleEvent> =
-                (0..10).map(|n| event(HEAVY, "any", &format!("h{round}-{n}"))).collect();
-            self.publisher.publish_batch(&batch).await?;
-            // One event a second for each of ten.
+            if heavy {
+                let batch: Vec<SampleEvent> =
+                    (0..10).map(|n| event(HEAVY, "any", &format!("h{round}-{n}"))).collect();
+                self.publisher.publish_batch(&batch).await?;
+            }
             self.publish(&format!("usr_{}", round % others), "9", number).await?;
             number += 1;
         }
-        self.good.wait_for(number, Duration::from_secs(60)).await?;
-        self.good.wait_for_path("/", number, Duration::from_secs(60)).await?;
-        Ok(self.p99_of("/"))
+        self.good.take(number, ALL_WITHIN).await
     }
 
     async fn publish(&self, user: &str, project: &str, number: usize) -> anyhow::Result<()> {
-        let id = format!("c{}-{number}", crate::event::unix_micros());
+        let id = format!("c{}-{number}", unix_micros());
         Ok(self.publisher.publish(&event(user, project, &id)).await?)
-    }
-
-    fn p99_of(&self, path: &str) -> Duration {
-        let waited = |request: &crate::receiver::Recorded| {
-            let sent = sent_micros(request.body.as_deref()?)?;
-            Some(Duration::from_micros(request.unix_us.saturating_sub(sent)))
-        };
-        let mut waits: Vec<Duration> =
-            self.good.requests_to(path).iter().filter_map(waited).collect();
-        waits.sort_unstable();
-        quantile(&waits, 0.99).unwrap_or_default()
     }
 }
 
@@ -185,7 +186,8 @@ impl Drop for Town {
 }
 
 fn event(user: &str, project: &str, id: &str) -> SampleEvent {
-    SampleEvent::new(id, user, project)
+    let data = format!(r#"{{"project_id":"{project}","t":{}}}"#, unix_micros());
+    SampleEvent::new(id, user, project).with_data(data)
 }
 
 async fn webhook(

@@ -152,6 +152,46 @@ async fn while_the_database_is_away_nothing_is_lost_and_nothing_is_sent_over_and
     assert_eq!(endpoint.count(), 201, "each was sent once");
 }
 
+/// Retries fall due while the database is frozen, and what was known of their user's webhooks is
+/// too old: the crowd waits for one answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_retries_does_not_take_a_connection_to_a_frozen_database_each() {
+    let servers = breakable().await;
+    let settings = [
+        ("STUDIO__DATABASE__MAX_CONNECTIONS", "100"),
+        ("STUDIO__DISPATCHER__CACHE_AGE", "100ms"),
+        ("STUDIO__DELIVERY__RETRY_DELAYS", "8s"),
+    ];
+    let studio = servers.studio(&settings).await;
+    let endpoint = Endpoint::answering([500]).await;
+    let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
+    studio.publish_all(&Published::several("usr_1", 200)).await;
+    wait_for("200 retries planned", || async {
+        (studio.logged(&webhook, "retrying").await == 200).then_some(())
+    })
+    .await;
+    endpoint.answer_from_now(200);
+    servers.database.sigstop().unwrap();
+    wait_at_most(Duration::from_secs(15), "the retries being taken", || async {
+        let metrics = studio.metrics(&studio.dispatcher).await;
+        let taken = |line: &str| {
+            line.starts_with("dispatcher_messages_taken")
+                && line.contains("studio.deliver")
+                && line.ends_with(" 200")
+        };
+        metrics.lines().any(taken).then_some(())
+    })
+    .await;
+    servers.database.sigcont().unwrap();
+    let made_early = endpoint.count();
+    within(BACK, "every retry", endpoint.wait_for(400)).await;
+    let of = database_of(&studio);
+    let count = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{of}'");
+    let connections: usize = sql(&servers, "postgres", &count).trim().parse().unwrap();
+    assert_eq!(made_early, 200, "no retry was due before the database froze");
+    assert!(connections <= 20, "{connections} connections of API and dispatcher");
+}
+
 /// Makes a database refuse what it is asked, then take it back: nothing is lost, and users are told
 /// to try again.
 async fn survives_refusal(

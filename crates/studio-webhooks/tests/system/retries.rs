@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use bench::servers::Postgres;
 use serde_json::json;
 
 use crate::support::endpoint::{Endpoint, Received, Script};
 use crate::support::events::Published;
+use crate::support::on_both;
 use crate::support::studio::{Backend, Studio};
-use crate::support::{on_both, wait_for};
 
 /// The schedule of these tests.
 const STEPS: [u64; 4] = [1, 2, 3, 4];
@@ -93,31 +92,6 @@ async fn an_endpoint_that_does_not_answer_in_time_has_failed(backend: Backend) {
     studio.publish(&Published::in_project("usr_1", "p")).await;
     let log = studio.wait_for_log(&webhook, "retrying").await;
     assert_eq!((&log["error"], &log["status_code"]), (&json!("Connection timeout"), &json!(null)));
-}
-
-/// They come at once, when what was known of their user's webhooks is too old.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_crowd_of_retries_does_not_take_a_connection_to_the_database_each() {
-    let settings = [
-        ("STUDIO__DATABASE__MAX_CONNECTIONS", "100"),
-        ("STUDIO__DISPATCHER__CACHE_AGE", "500ms"),
-        ("STUDIO__DISPATCHER__PER_WEBHOOK", "256"),
-    ];
-    let studio = Studio::with(Backend::Servers, &settings).await;
-    let endpoint = Endpoint::answering([500]).await;
-    let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
-    studio.publish_all(&Published::several("usr_1", 200)).await;
-    endpoint.wait_for(200).await;
-    endpoint.answer_from_now(200);
-    wait_for("every delivery", || async {
-        (studio.succeeded(&webhook).await == 200).then_some(())
-    })
-    .await;
-    let database = studio.setting("STUDIO__DATABASE__URL").rsplit('/').next().unwrap();
-    let sql = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}'");
-    let count = tokio::task::block_in_place(|| Postgres::shared().sql("postgres", &sql)).unwrap();
-    let connections: usize = count.trim().parse().unwrap();
-    assert!(connections <= 20, "{connections} connections of API and dispatcher");
 }
 
 on_both!(

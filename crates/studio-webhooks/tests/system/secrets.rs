@@ -239,8 +239,7 @@ async fn a_secret_is_found_nowhere(backend: Backend) {
     };
     let nowhere: Marks = everything.iter().chain(&of_events).cloned().collect();
     for base in served {
-        let metrics = crate::support::client().get(format!("{base}/metrics")).send().await.unwrap();
-        assert_none(&nowhere, "metrics", &metrics.text().await.unwrap());
+        assert_none(&nowhere, "metrics", &studio.metrics(&base).await);
     }
 
     // What is written down.

@@ -136,8 +136,7 @@ async fn no_token_reaches_a_log_a_span_or_a_metric(backend: Backend) {
             assert_eq!(status, if *token == good { 101 } else { 403 });
         }
     }
-    let metrics = client.get(format!("{}/metrics", studio.gateway)).send().await.unwrap();
-    let metrics = metrics.text().await.unwrap();
+    let metrics = studio.metrics(&studio.gateway).await;
     assert!(metrics.contains("gateway_connections"), "{metrics}");
     let name = if backend == Backend::Embedded { "all" } else { "gateway" };
     studio.terminate(name).await;

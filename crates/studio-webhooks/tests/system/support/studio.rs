@@ -283,6 +283,12 @@ impl Studio {
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
+    /// What `/metrics` of the service at `base` answers.
+    pub(crate) async fn metrics(&self, base: &str) -> String {
+        let answer = self.client.get(format!("{base}/metrics")).send().await.unwrap();
+        answer.text().await.unwrap()
+    }
+
     /// Asks the process `name` to stop, and gives back its exit code.
     pub(crate) async fn terminate(&self, name: &str) -> i32 {
         let mut process = {
@@ -359,8 +365,13 @@ impl Studio {
 
     /// How many deliveries of the webhook the log calls a success, up to 10,000.
     pub(crate) async fn succeeded(&self, webhook: &Webhook) -> usize {
+        self.logged(webhook, "success").await
+    }
+
+    /// How many deliveries of the webhook have this status in the log, up to 10,000.
+    pub(crate) async fn logged(&self, webhook: &Webhook, status: &str) -> usize {
         let token = self.token(&webhook.user, "user");
-        let path = format!("/v1/webhooks/{}/logs?status=success&limit=1", webhook.id);
+        let path = format!("/v1/webhooks/{}/logs?status={status}&limit=1", webhook.id);
         let (_, answer) = self.call("GET", &path, &token, None).await;
         answer["meta"]["pagination"]["total"].as_u64().map_or(0, |total| total as usize)
     }
