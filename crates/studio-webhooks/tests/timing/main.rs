@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use bench::arrivals::Seen;
 use bench::crowd::{self, Crowd};
 use bench::{chaos, waiting};
 use tokio::sync::Mutex;
@@ -32,9 +33,11 @@ async fn healthy_endpoints_are_held_up_neither_by_bad_ones_nor_by_a_heavy_user()
     };
     let waits = crowd::run(crowd).await.unwrap();
     println!("{waits}");
+    let p99 = |seen: &Seen| seen.percentile_ms(0.99);
     // A debug build on two cores: a tenth of a second is nobody's fault.
-    let bound = waits.alone * 2 + Duration::from_millis(100);
-    assert!(waits.among_bad <= bound && waits.beside_heavy <= bound, "{waits}");
+    let bound = p99(&waits.alone) * 2.0 + 100.0;
+    let slowest = p99(&waits.among_bad).max(p99(&waits.few)).max(p99(&waits.beside_heavy));
+    assert!(slowest <= bound, "{waits}");
 }
 
 async fn retries_come_on_time_while_many_wait(backend: chaos::Backend) {
