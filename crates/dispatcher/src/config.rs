@@ -51,7 +51,9 @@ pub struct DispatcherConfig {
     /// How long an open circuit waits before it lets a probe through; 15 s by default.
     #[serde(deserialize_with = "setting::duration")]
     pub circuit_pause: Duration,
-    /// How long outcomes are gathered into one transaction; 4 ms by default.
+    /// How long outcomes are gathered into one transaction; 20 ms by default. A shorter time makes
+    /// the database's disk busier, which others wait for; after a kill, attempts of this last time
+    /// are made again.
     #[serde(deserialize_with = "setting::duration")]
     pub record_linger: Duration,
     /// Outcomes in one transaction, at most; 500 by default.
@@ -101,7 +103,7 @@ impl Default for DispatcherConfig {
             slow_requests: 1_024,
             circuit_failures: 8,
             circuit_pause: Duration::from_secs(15),
-            record_linger: Duration::from_millis(4),
+            record_linger: Duration::from_millis(20),
             record_batch: 500,
             cache_age: Duration::from_secs(30),
             cache_users: 100_000,
