@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::arrivals::{Arrivals, Seen, unix_micros};
-use crate::event::SampleEvent;
+use crate::arrivals::{Arrivals, Seen};
+use crate::event::{SampleEvent, unix_micros};
 use crate::product::{Product, Running};
 use crate::publish::HttpPublisher;
 use crate::receiver::{Answer, Keep, Receiver, ReceiverOptions};

@@ -7,7 +7,7 @@ use futures::stream::FuturesUnordered;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
 
-use crate::arrivals::unix_micros;
+use crate::event::unix_micros;
 
 /// Publishes that may wait for their confirm at the same time.
 const WINDOW: usize = 500;
