@@ -1,10 +1,12 @@
-//! Who is calling. A handler that takes one of these as an argument cannot be reached without
-//! the right that its name says.
+//! Who is calling, and what that proves. One middleware ([`prove`]) stands before every handler
+//! that is not public, and before whatever else looks at the request: it authenticates, counts
+//! and authorises. A handler takes the proof as an argument, and `routes.rs` does not compile
+//! where the proof is not of the right that the route asks for.
 
 use std::future::{Ready, ready};
 use std::net::{IpAddr, Ipv4Addr};
 
-use access::{Access, Denied, Verifier};
+use access::{Access, Denied, Roles};
 use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::AUTHORIZATION;
@@ -16,27 +18,156 @@ use time::OffsetDateTime;
 
 use crate::Api;
 use crate::error::ApiError;
-use crate::limits::Remaining;
 use crate::query::Query;
 
-/// May see what is the user's: the caller, or, with `?user_id=`, whom an admin acts for.
-pub(crate) struct Reader {
-    pub(crate) user: UserId,
+/// What a caller must be allowed to do, so that a route answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Right {
+    /// Nothing: the route answers everybody.
+    Public,
+    /// See what is the user's.
+    Read,
+    /// Change what is the user's.
+    Write,
+    /// Publish events of any user.
+    Service,
+    /// Do what concerns any user.
+    Admin,
 }
 
-/// May change what is the user's.
-pub(crate) struct Writer {
+/// Who makes a request: authenticated, and allowed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// Whose webhooks and logs it is about: the caller's, or, with `?user_id=`, those of whom an
+    /// admin acts for.
     pub(crate) user: UserId,
+    /// Whose token it is.
+    pub(crate) subject: UserId,
+    /// Whether an admin said by `?user_id=` whom it is made for.
+    pub(crate) for_another: bool,
+    /// The token's id (`jti`), where it has one.
+    pub(crate) token_id: Option<String>,
+    /// The token's roles.
+    pub(crate) roles: Roles,
+    /// Where it comes from, as far as that can be believed.
+    pub(crate) address: IpAddr,
 }
 
-/// May publish events of any user.
-pub(crate) struct Service;
+/// Proof that the caller may see what is the user's.
+pub(crate) struct Reader(pub(crate) Caller);
 
-/// May do what concerns any user.
-pub(crate) struct Admin;
+/// Proof that the caller may change what is the user's.
+pub(crate) struct Writer(pub(crate) Caller);
+
+/// Proof that the caller may publish events of any user.
+pub(crate) struct Service(pub(crate) Caller);
+
+/// Proof that the caller may do what concerns any user.
+pub(crate) struct Admin(pub(crate) Caller);
+
+/// What a public route asks for.
+pub(crate) struct Anybody;
+
+/// A proof, by the right that it proves.
+pub(crate) trait Proof {
+    /// The right.
+    const RIGHT: Right;
+}
+
+/// The arguments of a handler, of which `P` is the proof: the only one, or the one behind the
+/// API.
+pub(crate) trait Prove<P> {}
+
+impl<P: Proof> Prove<P> for (P,) {}
+impl<P: Proof> Prove<P> for (Data<Api>, P) {}
+impl<P: Proof, A> Prove<P> for (Data<Api>, P, A) {}
+impl<P: Proof, A, B> Prove<P> for (Data<Api>, P, A, B) {}
+impl<P: Proof, A, B, C> Prove<P> for (Data<Api>, P, A, B, C) {}
+impl<P: Proof, A, B, C, D> Prove<P> for (Data<Api>, P, A, B, C, D) {}
+
+// Nothing of the request but its path: there is no proof to be had.
+impl Prove<Anybody> for () {}
+impl Prove<Anybody> for (Data<Api>,) {}
+
+/// What [`prove`] leaves for the extractor, and for whatever stands between.
+pub(crate) struct Proven(Caller, Right);
+
+impl Proven {
+    /// Who it was proven of.
+    pub(crate) const fn caller(&self) -> &Caller {
+        &self.0
+    }
+}
 
 pub(crate) fn unmounted() -> ApiError {
     ApiError::internal("the routes were mounted without the API")
+}
+
+/// Middleware: lets a request through to whatever stands behind when its caller has `right`.
+/// Nothing of the request was looked at before but its head.
+pub(crate) async fn prove(
+    right: Right,
+    request: ServiceRequest,
+    next: Next<BoxBody>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    match caller(right, request.request()).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(Proven(caller, right));
+            next.call(request).await
+        }
+        Err(error) => Ok(request.error_response(error)),
+    }
+}
+
+async fn caller(right: Right, request: &HttpRequest) -> Result<Caller, ApiError> {
+    let api = request.app_data::<Data<Api>>().ok_or_else(unmounted)?;
+    let access = authenticate(request, api).await?;
+    let allowed = right.is_of(access.roles);
+    // Publishing, and what admins do to users, is not counted.
+    if matches!(right, Right::Read | Right::Write) || !allowed {
+        count(request, &access, api)?;
+    }
+    if !allowed {
+        return Err(ApiError::Forbidden(right.refusal()));
+    }
+    let acts_for = match right {
+        Right::Read | Right::Write => Query::user(request)?,
+        Right::Public | Right::Service | Right::Admin => None,
+    };
+    if acts_for.is_some() && !access.roles.is_admin() {
+        return Err(ApiError::Forbidden("acting for another user needs the role admin"));
+    }
+    Ok(Caller {
+        for_another: acts_for.is_some(),
+        user: acts_for.unwrap_or_else(|| access.user.clone()),
+        subject: access.user,
+        token_id: access.token_id,
+        roles: access.roles,
+        address: address(request, api),
+    })
+}
+
+impl Right {
+    /// Whether these roles give it.
+    fn is_of(self, roles: Roles) -> bool {
+        match self {
+            Self::Public => true,
+            Self::Read => roles.can_read(),
+            Self::Write => roles.can_write(),
+            Self::Service => roles.is_service(),
+            Self::Admin => roles.is_admin(),
+        }
+    }
+
+    /// What is answered to a token without it.
+    const fn refusal(self) -> &'static str {
+        match self {
+            Self::Public | Self::Read => "the token's roles do not allow reading webhooks",
+            Self::Write => "the token's roles do not allow changing webhooks",
+            Self::Service => "publishing events needs a token of the role service",
+            Self::Admin => "this needs a token of the role admin",
+        }
+    }
 }
 
 /// The token of a request: one header, one spelling.
@@ -49,47 +180,31 @@ fn token(request: &HttpRequest) -> Option<&str> {
     }
 }
 
-/// Middleware: when a token names a key that we do not know yet, waits for it, so that whatever
-/// asks who is calling need not.
-pub(crate) async fn learn_key(
-    verifier: Verifier,
-    request: ServiceRequest,
-    next: Next<BoxBody>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    if let Some(token) = token(request.request()) {
-        verifier.learn(token, OffsetDateTime::now_utc()).await;
-    }
-    next.call(request).await
-}
-
-fn authenticate(request: &HttpRequest) -> Result<(Access, &Api), ApiError> {
-    let api = request.app_data::<Data<Api>>().ok_or_else(unmounted)?;
+/// Whose token it is. One that names a key that we do not know yet waits for it.
+async fn authenticate(request: &HttpRequest, api: &Api) -> Result<Access, ApiError> {
     let token = token(request).ok_or(ApiError::Unauthorized(
         "send an access token in one header: Authorization: Bearer <access_token>",
     ))?;
-    let access = api.verifier.verify(token, OffsetDateTime::now_utc()).map_err(|e| match e {
+    api.verifier.learn(token, OffsetDateTime::now_utc()).await;
+    api.verifier.verify(token, OffsetDateTime::now_utc()).map_err(|denied| match denied {
         Denied::Expired(_) => ApiError::Unauthorized("the access token has expired"),
-        Denied::Invalid => match api.limits.count_wrong_token(client(request, api)) {
+        Denied::Invalid => match api.limits.count_wrong_token(address(request, api)) {
             Ok(()) => ApiError::Unauthorized("the access token is not valid"),
             Err(too_many) => too_many,
         },
-    })?;
-    Ok((access, api))
+    })
 }
 
 /// Where a request comes from, as far as that can be believed.
-fn client(request: &HttpRequest, api: &Api) -> IpAddr {
+fn address(request: &HttpRequest, api: &Api) -> IpAddr {
     let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
     let lines = request.headers().get_all("x-forwarded-for");
     let lines: Vec<&str> = lines.filter_map(|line| line.to_str().ok()).collect();
     api.config.trusted_proxies.client(peer, lines.into_iter())
 }
 
-/// Counts the request against the limit of the one who makes it, once.
+/// Counts the request against the limit of the one who makes it.
 fn count(request: &HttpRequest, access: &Access, api: &Api) -> Result<(), ApiError> {
-    if request.extensions().contains::<Remaining>() {
-        return Ok(());
-    }
     let Some(remaining) = api.limits.count(&access.user) else {
         return Ok(());
     };
@@ -97,80 +212,31 @@ fn count(request: &HttpRequest, access: &Access, api: &Api) -> Result<(), ApiErr
     remaining.check()
 }
 
-/// Who makes a request, counted; publishing is not.
-///
-/// # Errors
-/// [`ApiError::Unauthorized`], [`ApiError::TooManyRequests`].
-pub(crate) fn counted(request: &HttpRequest) -> Result<UserId, ApiError> {
-    let (access, api) = authenticate(request)?;
-    if !access.roles.is_service() {
-        count(request, &access, api)?;
-    }
-    Ok(access.user)
+/// Lets handlers take proofs that [`prove`] left, each once.
+macro_rules! proofs {
+    ($($proof:ident proves $right:ident)*) => {$(
+        impl Proof for $proof {
+            const RIGHT: Right = Right::$right;
+        }
+
+        impl FromRequest for $proof {
+            type Error = ApiError;
+            type Future = Ready<Result<Self, ApiError>>;
+
+            fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+                let found = request.extensions_mut().remove::<Proven>();
+                ready(match found {
+                    Some(Proven(caller, Right::$right)) => Ok(Self(caller)),
+                    _ => Err(ApiError::internal("a handler was mounted without its right")),
+                })
+            }
+        }
+    )*};
 }
 
-/// The user that a request is for, counted against the limit of the one who makes it.
-fn user(
-    request: &HttpRequest,
-    allowed: impl Fn(&Access) -> bool,
-    refusal: &'static str,
-) -> Result<UserId, ApiError> {
-    let (access, api) = authenticate(request)?;
-    count(request, &access, api)?;
-    if !allowed(&access) {
-        return Err(ApiError::Forbidden(refusal));
-    }
-    match Query::user(request)? {
-        None => Ok(access.user),
-        Some(user) if access.roles.is_admin() => Ok(user),
-        Some(_) => Err(ApiError::Forbidden("acting for another user needs the role admin")),
-    }
-}
-
-impl FromRequest for Reader {
-    type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let refusal = "the token's roles do not allow reading webhooks";
-        let user = user(request, |access| access.roles.can_read(), refusal);
-        ready(user.map(|user| Self { user }))
-    }
-}
-
-impl FromRequest for Writer {
-    type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let refusal = "the token's roles do not allow changing webhooks";
-        let user = user(request, |access| access.roles.can_write(), refusal);
-        ready(user.map(|user| Self { user }))
-    }
-}
-
-impl FromRequest for Service {
-    type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let service = authenticate(request).and_then(|(access, _)| {
-            let refusal =
-                ApiError::Forbidden("publishing events needs a token of the role service");
-            if access.roles.is_service() { Ok(Self) } else { Err(refusal) }
-        });
-        ready(service)
-    }
-}
-
-impl FromRequest for Admin {
-    type Error = ApiError;
-    type Future = Ready<Result<Self, ApiError>>;
-
-    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(authenticate(request).and_then(|(access, _)| {
-            let refusal = ApiError::Forbidden("this needs a token of the role admin");
-            if access.roles.is_admin() { Ok(Self) } else { Err(refusal) }
-        }))
-    }
+proofs! {
+    Reader proves Read
+    Writer proves Write
+    Service proves Service
+    Admin proves Admin
 }

@@ -35,7 +35,7 @@ pub(crate) struct EventTypeView {
     get, path = "/v1/webhooks/events", operation_id = "listEventTypes", tag = "Events",
     responses((status = 200, description = "The types.", body = Vec<EventTypeView>)),
 )]
-pub(crate) async fn list(_caller: Reader) -> Result<Success<Vec<EventTypeView>>, ApiError> {
+pub(crate) async fn list(_: Reader) -> Result<Success<Vec<EventTypeView>>, ApiError> {
     let view = |kind: &EventType| {
         let example = RawValue::from_string(kind.example_data().to_owned());
         Ok(EventTypeView {

@@ -23,7 +23,7 @@ pub(crate) enum ApiError {
     #[error("there is nothing here with this id or path")]
     NotFound,
     #[error("this path does not take this method; it takes {0}")]
-    MethodNotAllowed(&'static str),
+    MethodNotAllowed(String),
     #[error("{0}")]
     Conflict(String),
     #[error("the same request with this Idempotency-Key is under way; try again in a second")]
@@ -152,7 +152,9 @@ impl ResponseError for ApiError {
     fn error_response(&self) -> HttpResponse {
         let mut answer = HttpResponse::build(self.status_code());
         match self {
-            Self::MethodNotAllowed(allowed) => drop(answer.insert_header((ALLOW, *allowed))),
+            Self::MethodNotAllowed(allowed) => {
+                answer.insert_header((ALLOW, allowed.as_str()));
+            }
             Self::TooManyRequests(seconds) => {
                 answer.insert_header((RETRY_AFTER, seconds.to_string()));
             }

@@ -78,13 +78,14 @@ impl From<ApiError> for ItemResult {
 )]
 pub(crate) async fn publish(
     api: Data<Api>,
-    _caller: Service,
+    Service(caller): Service,
     request: HttpRequest,
     seed: Seed,
     body: EventsBody,
 ) -> Result<Success<Published>, ApiError> {
     let text = std::str::from_utf8(&body.0).map_err(|e| ApiError::Malformed(e.to_string()))?;
     let trace = request.headers().get("traceparent").and_then(|value| value.to_str().ok());
+    tracing::debug!(by = %caller.subject, bytes = text.len(), "events come to be published");
     let Ok(Batch { events }) = serde_json::from_str(text) else {
         return publish_one(&api, read(text, trace, seed, 0)?).await.map(Success::accepted);
     };
@@ -191,7 +192,7 @@ struct EventDelivery {
 )]
 pub(crate) async fn get(
     api: Data<Api>,
-    caller: Reader,
+    Reader(caller): Reader,
     path: Path<String>,
 ) -> Result<Success<EventView>, ApiError> {
     let id: EventId = path.parse().map_err(|_| ApiError::NotFound)?;

@@ -1,11 +1,15 @@
 //! `Idempotency-Key` on every POST: the same request again gets the same answer for 24 hours.
 //! A request without the header costs one look at its headers.
+//!
+//! It stands behind the proof of rights, on routes alone: whoever gets here may ask for what the
+//! route does, today. A kept answer is found by the user that it is about, by who acted for them,
+//! by the key, and by everything that was asked for.
 
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody, to_bytes};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::{Method, StatusCode, header::HeaderName};
+use actix_web::http::{StatusCode, header::HeaderName};
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
 use actix_web::{Error, HttpMessage, HttpResponse};
@@ -16,9 +20,10 @@ use tokio::time::Instant;
 use tracing::Instrument;
 use uuid::Uuid;
 
+use crate::caller::{Caller, Proven, unmounted};
 use crate::error::{ApiError, FieldError};
 use crate::seed::Seed;
-use crate::{Api, body, caller};
+use crate::{Api, body};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -38,23 +43,26 @@ const WAIT: Duration = Duration::from_secs(5);
 /// The shortest and the longest pause between two looks for that answer.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(250));
 
+/// Stands between the subject and the key of who acts for another; no key has it.
+const BETWEEN: char = '\u{1f}';
+
 /// A request with a key.
 struct Keyed {
     api: Data<Api>,
+    /// The user that the request is about: what is kept of it goes with them.
     user: UserId,
+    /// The key, of the one who acts.
     key: String,
     fingerprint: [u8; 32],
 }
 
-/// Middleware: answers what was answered before, and keeps the answer of what was not.
+/// Middleware on every POST, behind the proof of its right: answers what was answered before, and
+/// keeps the answer of what was not.
 pub(crate) async fn once(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    if !request.headers().contains_key(&KEY)
-        || request.method() != Method::POST
-        || !request.path().starts_with("/v1/")
-    {
+    if !request.headers().contains_key(&KEY) {
         return Ok(next.call(request).await?.map_into_boxed_body());
     }
     let claimed = match Keyed::read(&mut request).await {
@@ -85,9 +93,12 @@ enum Claim {
 impl Keyed {
     /// The key, its user and what is asked for; the body is put back for the handler.
     async fn read(request: &mut ServiceRequest) -> Result<Self, ApiError> {
-        let user = caller::counted(request.request())?;
-        let api = request.app_data::<Data<Api>>().cloned().ok_or_else(caller::unmounted)?;
+        let api = request.app_data::<Data<Api>>().cloned().ok_or_else(unmounted)?;
         let key = key(request)?;
+        let (user, key) = match request.extensions().get::<Proven>() {
+            Some(proven) => (proven.caller().user.clone(), own(proven.caller(), key)),
+            None => return Err(ApiError::internal("a kept answer was asked for without a right")),
+        };
         let payload = request.take_payload();
         let body = body::collect(payload, body::limit_of(request.path())).await?;
         let fingerprint = fingerprint(request, &body);
@@ -169,6 +180,11 @@ impl Keyed {
             tracing::warn!("surplus idempotency keys were not removed: {error}");
         }
     }
+}
+
+/// The key among those of the user that the caller acts for: nobody else's, whoever they are.
+fn own(caller: &Caller, key: String) -> String {
+    if caller.for_another { format!("{}{BETWEEN}{key}", caller.subject) } else { key }
 }
 
 fn key(request: &ServiceRequest) -> Result<String, ApiError> {

@@ -134,7 +134,7 @@ fn precise(at: OffsetDateTime) -> String {
 )]
 pub(crate) async fn redeliver(
     api: Data<Api>,
-    caller: Writer,
+    Writer(caller): Writer,
     path: Path<String>,
     seed: Seed,
     fields: Fields,
@@ -163,7 +163,7 @@ pub(crate) async fn redeliver(
 )]
 pub(crate) async fn replay(
     api: Data<Api>,
-    caller: Writer,
+    Writer(caller): Writer,
     path: Path<String>,
     seed: Seed,
     fields: Fields,
@@ -186,7 +186,7 @@ pub(crate) async fn replay(
 )]
 pub(crate) async fn list(
     api: Data<Api>,
-    caller: Reader,
+    Reader(caller): Reader,
     path: Path<String>,
     request: HttpRequest,
 ) -> Result<Success<Vec<JobView>>, ApiError> {
@@ -209,7 +209,7 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn get(
     api: Data<Api>,
-    caller: Reader,
+    Reader(caller): Reader,
     path: Path<(String, String)>,
 ) -> Result<Success<JobView>, ApiError> {
     let (webhook, id) = ids(&path)?;
@@ -228,7 +228,7 @@ pub(crate) async fn get(
 )]
 pub(crate) async fn cancel(
     api: Data<Api>,
-    caller: Writer,
+    Writer(caller): Writer,
     path: Path<(String, String)>,
 ) -> Result<Success<JobView>, ApiError> {
     let (webhook, id) = ids(&path)?;

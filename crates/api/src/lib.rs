@@ -1,7 +1,8 @@
 //! The HTTP API: manages webhooks, takes events, shows what happened (`docs/specification.md`).
 //!
 //! A handler's arguments are proofs: a [`caller::Reader`] may read, a [`body::Fields`] is a JSON
-//! object. Every route is in [`routes`]; every error becomes HTTP in [`error`].
+//! object. Every route is in [`routes`], with the right that is proven before anything else
+//! ([`caller`]); every error becomes HTTP in [`error`].
 
 mod body;
 mod caller;

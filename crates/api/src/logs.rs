@@ -30,7 +30,7 @@ use crate::webhooks::webhook_id;
 )]
 pub(crate) async fn list(
     api: Data<Api>,
-    caller: Reader,
+    Reader(caller): Reader,
     path: Path<String>,
     request: HttpRequest,
 ) -> Result<Success<Vec<LogView>>, ApiError> {
@@ -53,7 +53,7 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn get(
     api: Data<Api>,
-    caller: Reader,
+    Reader(caller): Reader,
     path: Path<(String, String)>,
 ) -> Result<Success<LogDetailView>, ApiError> {
     let (webhook, log) = ids(&path)?;
@@ -90,7 +90,7 @@ pub(crate) struct Redelivery {
 )]
 pub(crate) async fn redeliver(
     api: Data<Api>,
-    caller: Writer,
+    Writer(caller): Writer,
     path: Path<(String, String)>,
     seed: Seed,
 ) -> Result<Success<Redelivery>, ApiError> {

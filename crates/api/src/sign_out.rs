@@ -49,7 +49,7 @@ pub(crate) struct SignedOut {
 )]
 pub(crate) async fn sign_out(
     api: Data<Api>,
-    _caller: Admin,
+    Admin(caller): Admin,
     path: Path<String>,
     fields: OptionalFields,
 ) -> Result<Success<SignedOut>, ApiError> {
@@ -66,7 +66,8 @@ pub(crate) async fn sign_out(
     let message = ControlMessage::SignedOut { user_id: user_id.to_string(), token_id: jti.clone() };
     match tokio::time::timeout(ANNOUNCE, api.broker.announce(&message)).await {
         Ok(Ok(())) => {
-            tracing::info!(user.id = %user_id, one_token = jti.is_some(), "a user was signed out");
+            let by = &caller.subject;
+            tracing::info!(user.id = %user_id, %by, one_token = jti.is_some(), "a user was signed out");
             Ok(Success::accepted(SignedOut { user_id, jti }))
         }
         Ok(Err(error)) => {

@@ -88,7 +88,7 @@ pub(super) fn cases() -> Vec<Case> {
         case(
             "MethodNotAllowed",
             "The path does not take this method; `Allow` lists those that it takes.",
-            vec![ApiError::MethodNotAllowed("GET, HEAD, POST")],
+            vec![ApiError::MethodNotAllowed("GET, HEAD, POST".to_owned())],
         ),
         case("RequestTimeout", "The body did not arrive in time.", vec![ApiError::TooSlow]),
         case(

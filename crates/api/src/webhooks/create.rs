@@ -25,7 +25,7 @@ use crate::view::CreatedView;
 )]
 pub(crate) async fn create(
     api: Data<Api>,
-    caller: Writer,
+    Writer(caller): Writer,
     seed: Seed,
     fields: Fields,
 ) -> Result<Success<CreatedView>, ApiError> {

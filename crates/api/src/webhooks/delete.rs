@@ -19,7 +19,7 @@ use crate::webhooks::webhook_id;
 )]
 pub(crate) async fn delete(
     api: Data<Api>,
-    caller: Writer,
+    Writer(caller): Writer,
     path: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let id = webhook_id(&path)?;

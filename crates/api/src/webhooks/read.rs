@@ -22,7 +22,7 @@ use crate::webhooks::webhook_id;
 )]
 pub(crate) async fn list(
     api: Data<Api>,
-    caller: Reader,
+    Reader(caller): Reader,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     let read = || async {
@@ -44,7 +44,7 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn get(
     api: Data<Api>,
-    caller: Reader,
+    Reader(caller): Reader,
     request: HttpRequest,
     path: Path<String>,
 ) -> Result<HttpResponse, ApiError> {

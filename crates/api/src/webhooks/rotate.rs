@@ -35,7 +35,7 @@ const LONGEST_GRACE: u64 = 7 * 24 * 3_600;
 )]
 pub(crate) async fn rotate(
     api: Data<Api>,
-    caller: Writer,
+    Writer(caller): Writer,
     path: Path<String>,
     fields: OptionalFields,
 ) -> Result<Success<CreatedView>, ApiError> {

@@ -67,7 +67,7 @@ pub(crate) enum TestView {
 )]
 pub(crate) async fn test(
     api: Data<Api>,
-    caller: Writer,
+    Writer(caller): Writer,
     path: Path<String>,
     seed: Seed,
     fields: OptionalFields,

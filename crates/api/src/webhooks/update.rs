@@ -24,7 +24,7 @@ use crate::webhooks::webhook_id;
 )]
 pub(crate) async fn update(
     api: Data<Api>,
-    caller: Writer,
+    Writer(caller): Writer,
     path: Path<String>,
     fields: Fields,
 ) -> Result<Success<UpdatedView>, ApiError> {
@@ -48,9 +48,9 @@ pub(crate) async fn update(
 )]
 pub(crate) async fn patch(
     api: Data<Api>,
-    caller: Writer,
+    Writer(caller): Writer,
     path: Path<String>,
     fields: Fields,
 ) -> Result<Success<UpdatedView>, ApiError> {
-    update(api, caller, path, fields).await
+    update(api, Writer(caller), path, fields).await
 }

@@ -16,6 +16,7 @@ mod limits;
 mod logs;
 mod races;
 mod receiver;
+mod rights;
 mod sign_out;
 mod studio;
 mod test_operation;

@@ -166,8 +166,13 @@ fn client() -> reqwest::Client {
 
 /// A token that lives for an hour.
 pub(crate) fn token(user: &str, roles: &[&str]) -> String {
-    let now = OffsetDateTime::now_utc();
-    access::issue(&secret(), &user_id(user), roles, now, now + time::Duration::HOUR)
+    token_of(user, roles, 0, 3_600)
+}
+
+/// A token issued and ending so many seconds from now.
+pub(crate) fn token_of(user: &str, roles: &[&str], issued: i64, ends: i64) -> String {
+    let at = |seconds| OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
+    access::issue(&secret(), &user_id(user), roles, at(issued), at(ends))
 }
 
 pub(crate) fn user_id(name: &str) -> UserId {
