@@ -6,12 +6,43 @@ use std::time::Instant;
 const WARNINGS: u32 = 3;
 
 /// Seconds' worth of messages that may come at once.
-const BURST: f32 = 4.0;
+pub(crate) const BURST: f32 = 4.0;
 
-/// Messages that a client may still send: a bucket that fills with time.
-pub(crate) struct Allowance {
+/// A bucket that fills with time: so many a second, and no more than `most` at once.
+pub(crate) struct Bucket {
     left: f32,
     filled_at: Instant,
+}
+
+impl Bucket {
+    /// A full one.
+    pub(crate) fn full(most: f32, now: Instant) -> Self {
+        Self { left: most, filled_at: now }
+    }
+
+    /// What has flowed in until now.
+    pub(crate) fn fill(&mut self, per_second: f32, most: f32, now: Instant) {
+        let seconds = now.saturating_duration_since(self.filled_at).as_secs_f32();
+        self.left = (self.left + seconds * per_second).min(most);
+        self.filled_at = now;
+    }
+
+    /// Whether nothing is missing.
+    pub(crate) fn is_full(&self, most: f32) -> bool {
+        self.left >= most
+    }
+
+    /// Takes one out, where there is one.
+    pub(crate) fn take(&mut self) -> bool {
+        let there = self.left >= 1.0;
+        self.left -= f32::from(u8::from(there));
+        there
+    }
+}
+
+/// Messages that a client may still send.
+pub(crate) struct Allowance {
+    bucket: Bucket,
     warnings: u32,
 }
 
@@ -27,7 +58,7 @@ pub(crate) enum Verdict {
 
 impl Allowance {
     pub(crate) fn new(per_second: u32, now: Instant) -> Self {
-        Self { left: Self::most(per_second), filled_at: now, warnings: 0 }
+        Self { bucket: Bucket::full(Self::most(per_second), now), warnings: 0 }
     }
 
     fn most(per_second: u32) -> f32 {
@@ -37,14 +68,11 @@ impl Allowance {
     /// Takes one message out of the bucket. Once it is full again, refusals are forgotten.
     pub(crate) fn take(&mut self, per_second: u32, now: Instant) -> Verdict {
         let most = Self::most(per_second);
-        let seconds = now.saturating_duration_since(self.filled_at).as_secs_f32();
-        self.left = (self.left + seconds * per_second.max(1) as f32).min(most);
-        self.filled_at = now;
-        if self.left >= most {
+        self.bucket.fill(per_second.max(1) as f32, most, now);
+        if self.bucket.is_full(most) {
             self.warnings = 0;
         }
-        if self.left >= 1.0 {
-            self.left -= 1.0;
+        if self.bucket.take() {
             return Verdict::Heard;
         }
         self.warnings += 1;

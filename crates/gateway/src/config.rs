@@ -60,10 +60,16 @@ pub struct GatewayConfig {
     /// default.
     #[serde(deserialize_with = "setting::number")]
     pub messages_per_second: u32,
+    /// Times in a second that the connections of one user may resume together (`since`,
+    /// `Last-Event-ID`), with a burst of four times as many, or of twice `connections_per_user`
+    /// where that is more (`RATE_LIMITED`, 429); 10 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub resumes_per_second: u32,
     /// How long an event is kept for clients that come back; 5 min by default.
     #[serde(deserialize_with = "setting::duration")]
     pub resume_age: Duration,
-    /// Bytes that are kept for them, at most; 67,108,864 by default.
+    /// Bytes that are kept for them, at most, with the index by which they are found (64 bytes
+    /// an event); 67,108,864 by default.
     #[serde(deserialize_with = "setting::number")]
     pub resume_bytes: usize,
     /// Events that are kept for them, at most; 100,000 by default.
@@ -95,6 +101,7 @@ impl Default for GatewayConfig {
             subscriptions: 100,
             message_bytes: 4 * 1024,
             messages_per_second: 10,
+            resumes_per_second: 10,
             resume_age: Duration::from_secs(5 * 60),
             resume_bytes: 64 * 1024 * 1024,
             resume_events: 100_000,

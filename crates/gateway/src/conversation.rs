@@ -37,6 +37,14 @@ const TOO_MANY: Refused = Refused {
     message: "unsubscribe from a project first, or use \"*\"",
 };
 
+/// The code of what is refused now and may be asked for again a little later.
+pub(crate) const RATE_LIMITED: &str = "RATE_LIMITED";
+
+const TOO_OFTEN: Refused = Refused {
+    code: RATE_LIMITED,
+    message: "this user resumes too often; wait a second before the next `since`",
+};
+
 /// A subscription to make.
 pub(crate) struct Wish<'a> {
     /// Projects, or `*`.
@@ -71,7 +79,7 @@ impl Worker {
             Verdict::Enough => session.close(Goodbye::TOO_MANY_MESSAGES),
             Verdict::Refused => {
                 let message = "too many messages; slow down";
-                let answer = Answer::Error { code: "RATE_LIMITED", message };
+                let answer = Answer::Error { code: RATE_LIMITED, message };
                 session.say(&answer, None, &self.config);
             }
             Verdict::Heard => match heard {
@@ -128,6 +136,10 @@ impl Worker {
         let topics = wish.topics()?;
         let events = wish.events()?;
         self.check_room(session, &topics)?;
+        if wish.since.is_some() && !self.hub.returns.take(&session.user, &self.config) {
+            self.hub.metrics.resume_refused();
+            return Err(TOO_OFTEN);
+        }
         let (missed, last) = self.register(session, &topics, events, wish.since);
         let recovered = wish.since.map(|_| missed.is_some());
         let missed = missed.unwrap_or_default();
@@ -172,14 +184,12 @@ impl Worker {
         // An id of the wrong form is as unknown as any.
         let since: Option<EventId> = since.and_then(|since| since.parse().ok());
         let mut subscriptions = session.subscriptions.borrow_mut();
-        let ring = self.hub.ring();
-        let missed = since.as_ref().and_then(|since| {
-            let back =
-                Return { user: &session.user, before: &subscriptions, topics, events, since };
-            resume::missed(&ring, &back, self.handled(), self.config.room(session.waiting()))
+        let (past, top, last) = self.hub.past(&session.user, since.is_some());
+        // Others use the ring meanwhile: what comes after `top` is told as any event is.
+        let missed = since.as_ref().zip(past).and_then(|(since, past)| {
+            let back = Return { before: &subscriptions, topics, events, since };
+            resume::missed(&past, &back, self.handled(), self.config.room(session.waiting()))
         });
-        let (top, last) = (ring.top(), ring.last(&session.user).cloned());
-        drop(ring);
         for topic in topics {
             if !subscriptions.has(topic) {
                 self.index.borrow_mut().subscribe(session, topic);

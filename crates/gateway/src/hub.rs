@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use broker::{ControlMessage, ControlSignal, HistoryEntry, HistoryReader, SharedBroker};
-use domain::Event;
+use domain::{Event, EventId, UserId};
 use futures::FutureExt;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
@@ -17,7 +17,8 @@ use crate::metrics::Metrics;
 use crate::presence::Presence;
 use crate::protocol::Goodbye;
 use crate::recent::Recent;
-use crate::ring::Ring;
+use crate::returns::Returns;
+use crate::ring::{Left, Past, Ring};
 use crate::signed_out::SignedOut;
 use crate::worker::Order;
 
@@ -34,6 +35,7 @@ const EXPIRE: Duration = Duration::from_secs(10);
 pub(crate) struct Hub {
     pub(crate) presence: Arc<Presence>,
     pub(crate) metrics: Metrics,
+    pub(crate) returns: Returns,
     ring: Mutex<Ring>,
     signed_out: RwLock<SignedOut>,
     workers: RwLock<Vec<mpsc::Sender<Order>>>,
@@ -47,6 +49,7 @@ impl Hub {
         Self {
             presence: Arc::default(),
             metrics: Metrics::new(),
+            returns: Returns::default(),
             ring: Mutex::new(Ring::new(config.bounds())),
             signed_out: RwLock::default(),
             workers: RwLock::default(),
@@ -65,8 +68,15 @@ impl Hub {
         self.following.load(Ordering::Acquire)
     }
 
-    /// The last events.
-    pub(crate) fn ring(&self) -> MutexGuard<'_, Ring> {
+    /// The events of `user` that are known, where `wanted`; the place of the newest event of
+    /// all; and the newest one of `user`. All three of the same moment.
+    pub(crate) fn past(&self, user: &UserId, wanted: bool) -> (Option<Past>, u64, Option<EventId>) {
+        let ring = self.ring();
+        (wanted.then(|| ring.past(user)), ring.top(), ring.last(user).cloned())
+    }
+
+    /// The last events. Everybody waits for it: nothing is looked through while it is held.
+    fn ring(&self) -> MutexGuard<'_, Ring> {
         // Nothing in there can panic halfway.
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -128,7 +138,7 @@ impl Hub {
         for entry in events {
             // First kept, then looked who is there: a client is registered before it reads what
             // is kept, so that it finds the event there or is told.
-            self.ring().push(entry.clone(), Instant::now());
+            self.keep(entry.clone());
             self.presence.workers_of(&entry.user, |number| {
                 if batches.len() <= number {
                     batches.resize_with(number + 1, Vec::new);
@@ -143,12 +153,27 @@ impl Hub {
         }
     }
 
+    fn keep(&self, entry: Arc<Entry>) {
+        let now = Instant::now();
+        let left = self.ring().push(entry, now);
+        self.forget(left, now);
+    }
+
+    /// Forgets the rest of what is too old or too much. The ring is let go between the steps.
+    fn forget(&self, mut left: Left, now: Instant) {
+        while left.more {
+            drop(left);
+            left = self.ring().expire(now);
+        }
+    }
+
     fn expire(&self) {
-        let mut ring = self.ring();
-        ring.expire(Instant::now());
-        let (events, bytes) = ring.size();
-        drop(ring);
+        let now = Instant::now();
+        let left = self.ring().expire(now);
+        self.forget(left, now);
+        let (events, bytes) = self.ring().size();
         self.metrics.kept(events, bytes);
+        self.returns.forget_rested(now);
     }
 }
 
@@ -221,5 +246,78 @@ pub(crate) async fn follow_control(hub: Arc<Hub>, broker: SharedBroker) {
         if let ControlSignal::Message(ControlMessage::SignedOut { user_id, token_id }) = signal {
             hub.sign_out(user_id, token_id).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resume::{self, Return};
+    use crate::subscriptions::{Subscriptions, Topic};
+    use domain::{EventSet, Origin};
+
+    /// A hub at the default settings that keeps as many events of one user as it may.
+    fn full_hub(config: &GatewayConfig) -> (Hub, Event) {
+        let text = r#"{"id":"e","event":"scrape.started","timestamp":"2026-02-02T12:00:00Z","user_id":"u","data":{"project_id":"p"}}"#;
+        let event = Event::from_json(text.as_bytes(), &Origin::default()).unwrap();
+        let hub = Hub::new(config);
+        for seq in 1..=config.resume_events as u64 {
+            hub.keep(numbered(&event, seq));
+        }
+        assert_eq!(hub.ring().size().0, config.resume_events);
+        (hub, event)
+    }
+
+    fn numbered(event: &Event, seq: u64) -> Arc<Entry> {
+        let mut event = event.clone();
+        event.id = format!("e{seq}").parse().unwrap();
+        Arc::new(Entry::new(seq, &event))
+    }
+
+    /// A resume that looks at everything and finds nothing.
+    fn resume(hub: &Hub, config: &GatewayConfig) {
+        let (user, since) = ("u".parse().unwrap(), "e50".parse().unwrap());
+        let topics = [Topic::parse("elsewhere").unwrap()];
+        let before = Subscriptions::default();
+        let events = EventSet::parse(["*"]).unwrap();
+        let (past, top, _) = hub.past(&user, true);
+        let back = Return { before: &before, topics: &topics, events, since: &since };
+        drop(resume::missed(&past.unwrap(), &back, top, config.room(0)));
+    }
+
+    #[test]
+    fn resumes_without_a_pause_hold_up_no_event() {
+        let config = GatewayConfig::default();
+        let (hub, event) = full_hub(&config);
+        let (done, begun) = (AtomicBool::new(false), std::sync::Barrier::new(9));
+        let mut waits: Vec<Duration> = std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    resume(&hub, &config);
+                    begun.wait();
+                    while !done.load(Ordering::Acquire) {
+                        resume(&hub, &config);
+                    }
+                });
+            }
+            begun.wait();
+            let first = config.resume_events as u64 + 1;
+            let wait = |seq| {
+                let entry = numbered(&event, seq);
+                let began = Instant::now();
+                hub.keep(entry);
+                let waited = began.elapsed();
+                // Whoever waits for the ring may have it now.
+                std::thread::sleep(Duration::from_millis(1));
+                waited
+            };
+            let waits = (first..first + 300).map(wait).collect();
+            done.store(true, Ordering::Release);
+            waits
+        });
+        waits.sort_unstable();
+        // Not the longest: a busy machine takes the processor away for longer.
+        let median = waits[waits.len() / 2];
+        assert!(median < Duration::from_millis(1), "{median:?}");
     }
 }

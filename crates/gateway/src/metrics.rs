@@ -11,6 +11,7 @@ pub(crate) struct Metrics {
     told: Counter<u64>,
     closed: Counter<u64>,
     resumed: Counter<u64>,
+    resumes_refused: Counter<u64>,
     refused: Counter<u64>,
     waiting: Gauge<u64>,
     kept_events: Gauge<u64>,
@@ -46,6 +47,10 @@ impl Metrics {
                 "Connections that ended, by close code; 0 when the client left",
             ),
             resumed: counter("gateway_resumes", "Subscriptions with `since`, by their success"),
+            resumes_refused: counter(
+                "gateway_resumes_refused",
+                "Subscriptions with `since` that were refused: their user resumes too often",
+            ),
             refused: counter("gateway_refusals", "Connections refused, by HTTP status"),
             waiting: gauge("gateway_waiting_bytes", "Bytes that wait for clients, by worker"),
             kept_events: gauge("gateway_ring_events", "Events kept for clients that come back"),
@@ -82,6 +87,10 @@ impl Metrics {
 
     pub(crate) fn resumed(&self, recovered: bool) {
         self.resumed.add(1, &[KeyValue::new("recovered", recovered)]);
+    }
+
+    pub(crate) fn resume_refused(&self) {
+        self.resumes_refused.add(1, &[]);
     }
 
     pub(crate) fn waiting(&self, worker: usize, bytes: usize) {

@@ -6,15 +6,15 @@
 
 use std::sync::Arc;
 
-use domain::{EventId, EventSet, UserId};
+use domain::{EventId, EventSet, ProjectId};
 
 use crate::entry::Entry;
-use crate::ring::Ring;
+use crate::ring::Past;
 use crate::subscriptions::{Subscriptions, Topic};
+use crate::trail::{self, Kept};
 
 /// A client that comes back.
 pub(crate) struct Return<'a> {
-    pub(crate) user: &'a UserId,
     /// What it has subscribed to already on this connection.
     pub(crate) before: &'a Subscriptions,
     pub(crate) topics: &'a [Topic],
@@ -30,31 +30,54 @@ pub(crate) struct Room {
     pub(crate) bytes: usize,
 }
 
-/// What to send, oldest first; `None` when that is not known whole, or too much.
+/// What is asked for, in the form in which it is looked for.
+struct Sought<'a> {
+    all: bool,
+    /// The numbers of the projects, sorted.
+    numbers: Vec<u64>,
+    projects: Vec<&'a ProjectId>,
+    events: EventSet,
+}
+
+impl<'a> Sought<'a> {
+    fn by(back: &Return<'a>) -> Self {
+        let all = back.topics.contains(&Topic::All);
+        let mut projects: Vec<&ProjectId> = back.topics.iter().filter_map(Topic::project).collect();
+        projects.sort_unstable();
+        projects.dedup();
+        let mut numbers: Vec<u64> = projects.iter().map(|id| trail::number(id.as_str())).collect();
+        numbers.sort_unstable();
+        Self { all, numbers, projects, events: back.events }
+    }
+
+    fn has(&self, kept: &Kept) -> bool {
+        self.events.contains(kept.kind)
+            && (self.all || kept.is_among(&self.numbers, &self.projects))
+    }
+}
+
+/// What to send of the user's `past`, oldest first; `None` when that is not known whole, or too
+/// much.
 pub(crate) fn missed(
-    ring: &Ring,
+    past: &Past,
     back: &Return<'_>,
     handled: u64,
     room: Room,
 ) -> Option<Vec<Arc<Entry>>> {
-    let seen = ring.find(back.user, back.since)?;
-    let mut missed = Vec::new();
-    let mut bytes = 0;
-    for entry in ring.after(back.user, seen.min(handled)) {
-        let wanted_before = back.before.want(entry);
-        let on_its_way = wanted_before && entry.seq > handled;
-        let sent = wanted_before && !on_its_way;
-        let asked_for = entry.seq > seen
-            && back.events.contains(entry.kind)
-            && back.topics.iter().any(|topic| topic.has(entry));
-        if !on_its_way && (!asked_for || sent) {
+    let seen = past.find(back.since)?;
+    let sought = Sought::by(back);
+    let (mut missed, mut bytes) = (Vec::new(), 0);
+    for kept in past.after(seen.min(handled)) {
+        let on_its_way = kept.seq > handled && back.before.want(&kept.entry);
+        let asked_for = kept.seq > seen && sought.has(kept);
+        if !on_its_way && (!asked_for || back.before.want(&kept.entry)) {
             continue;
         }
-        bytes += entry.len();
+        bytes += kept.entry.len();
         if missed.len() == room.events || bytes > room.bytes {
             return None;
         }
-        missed.push(entry.clone());
+        missed.push(kept.entry.clone());
     }
     Some(missed)
 }
@@ -62,8 +85,8 @@ pub(crate) fn missed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ring::Bounds;
     use crate::ring::tests::entry;
+    use crate::ring::{Bounds, Ring};
     use proptest::prelude::*;
     use std::time::{Duration, Instant};
 
@@ -74,7 +97,7 @@ mod tests {
         let bounds = Bounds { age: Duration::from_secs(60), bytes: usize::MAX, events: usize::MAX };
         let mut ring = Ring::new(bounds);
         for seq in 1..=count {
-            ring.push(entry(seq, "u", &format!("p{}", seq % 3)), Instant::now());
+            drop(ring.push(entry(seq, "u", &format!("p{}", seq % 3)), Instant::now()));
         }
         ring
     }
@@ -91,10 +114,10 @@ mod tests {
         handled: u64,
         room: Room,
     ) -> Option<Vec<u64>> {
-        let (user, since) = ("u".parse().unwrap(), since.parse().unwrap());
+        let (past, since) = (ring.past(&"u".parse().unwrap()), since.parse().unwrap());
         let topics: Vec<Topic> = topic.split(' ').filter_map(Topic::parse).collect();
-        let back = Return { user: &user, before, topics: &topics, events: every(), since: &since };
-        missed(ring, &back, handled, room)
+        let back = Return { before, topics: &topics, events: every(), since: &since };
+        missed(&past, &back, handled, room)
             .map(|found| found.iter().map(|entry| entry.seq).collect())
     }
 
@@ -105,6 +128,8 @@ mod tests {
         assert_eq!(seqs(&ring, &none, "*", "e10", 12, WIDE), Some(vec![11, 12]));
         assert_eq!(seqs(&ring, &none, "*", "e12", 12, WIDE), Some(vec![]));
         assert_eq!(seqs(&ring, &none, "p1 p2", "e7", 12, WIDE), Some(vec![8, 10, 11]));
+        assert_eq!(seqs(&ring, &none, "p1 p1 p2 p1", "e7", 12, WIDE), Some(vec![8, 10, 11]));
+        assert_eq!(seqs(&ring, &none, "p9", "e1", 12, WIDE), Some(vec![]));
         assert_eq!(seqs(&ring, &none, "*", "e99", 12, WIDE), None, "an unknown event");
         let few = Room { events: 2, ..WIDE };
         assert_eq!(seqs(&ring, &none, "*", "e10", 12, few), Some(vec![11, 12]));
@@ -141,7 +166,8 @@ mod tests {
             let ring = ring(count);
             let mut before = Subscriptions::default();
             before.add(&Topic::parse(topics[first]).unwrap(), every(), subscribed_at);
-            let entries: Vec<_> = ring.after(&"u".parse().unwrap(), 0).cloned().collect();
+            let past = ring.past(&"u".parse().unwrap());
+            let entries: Vec<_> = past.after(0).map(|kept| kept.entry.clone()).collect();
             let sent = entries.iter().filter(|e| e.seq <= handled && before.want(e));
             let mut received: Vec<u64> = sent.map(|e| e.seq).collect();
             let replayed =

@@ -76,7 +76,7 @@ impl StreamBody {
             since: since.as_deref().filter(|id| !id.is_empty()),
         };
         let subscribed = self.worker.subscribe(&self.session, &wish, None);
-        subscribed.map_err(|refused| Refusal::malformed(refused.code, refused.message))
+        subscribed.map_err(|refused| Refusal::of_subscription(refused.code, refused.message))
     }
 }
 

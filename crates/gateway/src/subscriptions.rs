@@ -23,7 +23,16 @@ impl Topic {
         }
     }
 
+    /// The project that it names, if it names one.
+    pub(crate) fn project(&self) -> Option<&ProjectId> {
+        match self {
+            Self::All => None,
+            Self::Project(id) => Some(id),
+        }
+    }
+
     /// Whether `entry` belongs to it.
+    #[cfg(test)]
     pub(crate) fn has(&self, entry: &Entry) -> bool {
         match self {
             Self::All => true,
@@ -50,7 +59,7 @@ impl Wanted {
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     all: Option<Wanted>,
-    /// Few enough to be looked through.
+    /// Sorted: an event is looked for among all of them, and a resume looks for many.
     projects: Vec<(ProjectId, Wanted)>,
 }
 
@@ -69,7 +78,7 @@ impl Subscriptions {
     pub(crate) fn has(&self, topic: &Topic) -> bool {
         match topic {
             Topic::All => self.all.is_some(),
-            Topic::Project(id) => self.projects.iter().any(|(known, _)| known == id),
+            Topic::Project(id) => self.place(id).is_ok(),
         }
     }
 
@@ -81,31 +90,31 @@ impl Subscriptions {
     /// Wants these types of `topic`, from after event `after` on. A topic that was there already
     /// loses nothing that is still on its way.
     pub(crate) fn add(&mut self, topic: &Topic, events: EventSet, after: u64) {
-        let known = match topic {
-            Topic::All => self.all.as_mut(),
-            Topic::Project(id) => {
-                self.projects.iter_mut().find(|(known, _)| known == id).map(|(_, wanted)| wanted)
-            }
-        };
-        match (known, topic) {
-            (Some(known), _) => known.events = events,
-            (None, Topic::All) => self.all = Some(Wanted { events, after }),
-            (None, Topic::Project(id)) => {
-                self.projects.reserve_exact(1);
-                self.projects.push((id.clone(), Wanted { events, after }));
-            }
+        match topic {
+            Topic::All => match &mut self.all {
+                Some(known) => known.events = events,
+                all => *all = Some(Wanted { events, after }),
+            },
+            Topic::Project(id) => match self.place(id) {
+                Ok(place) => self.projects[place].1.events = events,
+                Err(place) => {
+                    self.projects.reserve_exact(1);
+                    self.projects.insert(place, (id.clone(), Wanted { events, after }));
+                }
+            },
         }
+    }
+
+    /// Where `project` stands, or would.
+    fn place(&self, project: &ProjectId) -> Result<usize, usize> {
+        self.projects.binary_search_by(|(known, _)| known.cmp(project))
     }
 
     /// Removes `topic`; false when it was not there.
     pub(crate) fn remove(&mut self, topic: &Topic) -> bool {
         match topic {
             Topic::All => self.all.take().is_some(),
-            Topic::Project(id) => {
-                let before = self.projects.len();
-                self.projects.retain(|(known, _)| known != id);
-                self.projects.len() < before
-            }
+            Topic::Project(id) => self.place(id).map(|place| self.projects.remove(place)).is_ok(),
         }
     }
 
@@ -113,7 +122,7 @@ impl Subscriptions {
     pub(crate) fn want(&self, entry: &Entry) -> bool {
         self.all.is_some_and(|wanted| wanted.takes(entry))
             || entry.project.as_ref().is_some_and(|project| {
-                self.projects.iter().any(|(id, wanted)| id == project && wanted.takes(entry))
+                self.place(project).is_ok_and(|place| self.projects[place].1.takes(entry))
             })
     }
 

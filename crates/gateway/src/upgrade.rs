@@ -17,6 +17,7 @@ use futures::stream;
 use serde_json::json;
 use time::OffsetDateTime;
 
+use crate::conversation::RATE_LIMITED;
 use crate::credentials::{self, BEARER};
 use crate::entry::Form;
 use crate::frame;
@@ -165,9 +166,13 @@ impl Refusal {
         }
     }
 
-    /// The refusal of a request that names what does not exist.
-    pub(crate) const fn malformed(code: &'static str, message: &'static str) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code, message }
+    /// The refusal of a request whose subscription is refused: it names what does not exist, or
+    /// comes too often.
+    pub(crate) fn of_subscription(code: &'static str, message: &'static str) -> Self {
+        let too_often = code == RATE_LIMITED;
+        let status =
+            if too_often { StatusCode::TOO_MANY_REQUESTS } else { StatusCode::BAD_REQUEST };
+        Self { status, code, message }
     }
 
     /// The answer, in the form of the API's errors.

@@ -130,3 +130,55 @@ async fn a_client_that_is_silent_is_pinged_and_then_closed() {
     assert!(silent.pings > 0);
     reading.await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_who_resumes_without_a_pause_is_refused_on_whatever_connection() {
+    let studio = Studio::start().await;
+    studio.publish("evt_1", "ann", "p1").await;
+    let resume = json!({ "type": "subscribe", "project_id": "*", "since": "evt_1" });
+    // Each connection begins with a burst of forty messages; all of them resume as one user.
+    let mut codes = Vec::new();
+    for _ in 0..30 {
+        let mut client = studio.client("ann").await;
+        for _ in 0..8 {
+            let answer = client.ask(&resume).await;
+            codes.push(answer["code"].as_str().map(str::to_owned));
+        }
+    }
+    let heard = codes.iter().filter(|code| code.is_none()).count();
+    assert!(codes.iter().flatten().all(|code| code == "RATE_LIMITED"), "{codes:?}");
+    assert!((64..=200).contains(&heard), "{heard} of {} were answered", codes.len());
+    // A stream is a resume as well.
+    let (status, code) = streamed(&studio, "ann", "evt_1").await;
+    assert_eq!((status, &*code), (429, "RATE_LIMITED"));
+    // Others, and what is no resume, go on.
+    assert_eq!(streamed(&studio, "bob", "evt_1").await.0, 200);
+    studio.watching("ann", "*").await.has_nothing().await;
+}
+
+/// The answer to a stream that resumes: the status, and the code of a refusal.
+async fn streamed(studio: &Studio, user: &str, since: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut socket = tokio::net::TcpStream::connect(studio.address).await.unwrap();
+    let request = format!(
+        "GET /v1/events/stream HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+         Authorization: Bearer {}\r\nLast-Event-ID: {since}\r\n\r\n",
+        token(user)
+    );
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A stream has no end; a refusal has one.
+    let is_told = |answer: &[u8]| answer.starts_with(b"HTTP/1.1 200") || answer.ends_with(b"}}");
+    while !is_told(&answer) {
+        let mut piece = [0; 1_024];
+        let reading = socket.read(&mut piece);
+        match tokio::time::timeout(crate::studio::PATIENCE, reading).await.unwrap().unwrap() {
+            0 => break,
+            size => answer.extend_from_slice(&piece[..size]),
+        }
+    }
+    let text = String::from_utf8(answer).unwrap();
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap();
+    let code = text.split("\"code\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    (status, code.unwrap_or_default().to_owned())
+}

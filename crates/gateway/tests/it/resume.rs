@@ -129,7 +129,9 @@ async fn another_gateway_that_starts_later_recovers_the_same() {
 async fn a_thousand_returns_while_events_are_published_leave_no_gap_and_no_double() {
     const CLIENTS: usize = 10;
     const ROUNDS: usize = 100;
-    let studio = std::sync::Arc::new(Studio::start().await);
+    // More often than a user may by default.
+    let config = GatewayConfig { resumes_per_second: 10_000, ..GatewayConfig::default() };
+    let studio = std::sync::Arc::new(Studio::with(config).await);
     let mut clients = Vec::new();
     for number in 0..CLIENTS {
         let studio = studio.clone();

@@ -181,6 +181,9 @@ impl Connection {
                 self.told = said.after_ms.map(Duration::from_millis);
                 Ok(Said::Nothing)
             }
+            Some("error") if said.code.as_deref() == Some("RATE_LIMITED") => {
+                Err(Ended::Lost("the gateway is resumed from too often".to_owned()))
+            }
             Some("error") => Err(Ended::ForGood(format!(
                 "the gateway refused the subscription: {} ({})",
                 said.message.unwrap_or_default(),
