@@ -11,6 +11,7 @@ mod link;
 mod properties;
 mod publisher;
 mod settle;
+mod wire;
 
 use std::sync::Arc;
 use std::time::Duration;

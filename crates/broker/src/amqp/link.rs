@@ -5,15 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_rs::TokioRuntime;
+use async_rs::Tokio;
 use lapin::uri::AMQPUri;
-use lapin::{Channel, Connection, ConnectionProperties, ConnectionStatus};
+use lapin::{Channel, Connection, ConnectionStatus};
 use rand::RngExt;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::amqp::declare::{self, DeclareError};
+use crate::amqp::wire;
 use crate::{BrokerConfig, BrokerError};
 
 /// The shortest and the longest pause before connecting again: work is to go on within 5 s of the
@@ -26,15 +27,18 @@ pub(super) const CONNECT: Duration = Duration::from_secs(10);
 /// How long a close waits for what is being settled.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
+/// How often a silent connection is asked whether the broker is still there, in seconds.
+const HEARTBEAT: u16 = 10;
+
 const CONNECTING: &str = "connecting";
 
 /// The way to the broker.
 pub(super) struct Link {
-    pub(super) url: String,
+    uri: AMQPUri,
     pub(super) config: BrokerConfig,
     /// Connections and tasks belong to the runtime that opened the link, whoever asks for them:
     /// an HTTP worker's own runtime may end before them.
-    pub(super) runtime: TokioRuntime,
+    runtime: Tokio,
     pub(super) handle: Handle,
     pub(super) closing: CancellationToken,
     /// For reading only: nothing is published on it, so that no alarm blocks it.
@@ -118,9 +122,9 @@ impl Pauses {
 impl Link {
     pub(super) fn new(config: &BrokerConfig) -> Result<Self, BrokerError> {
         Ok(Self {
-            url: checked_url(&config.url)?,
+            uri: checked_uri(&config.url)?,
             config: config.clone(),
-            runtime: TokioRuntime::tokio_current(),
+            runtime: Tokio::current(),
             handle: Handle::current(),
             closing: CancellationToken::new(),
             reading: tokio::sync::Mutex::default(),
@@ -228,10 +232,9 @@ impl Link {
         Ok(connection)
     }
 
-    async fn connect(&self) -> lapin::Result<Connection> {
-        let properties =
-            ConnectionProperties::default().with_connection_name("studio-webhooks".into());
-        Connection::connect_with_runtime(&self.url, properties, self.runtime.clone()).await
+    /// A connection of its own, for reading or for publishing.
+    pub(super) async fn connect(&self) -> lapin::Result<Connection> {
+        wire::connect(self.uri.clone(), self.runtime.clone()).await
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Detached>> {
@@ -308,17 +311,14 @@ where
     );
 }
 
-/// The URL with a heartbeat of 10 s, unless it names its own.
-fn checked_url(url: &str) -> Result<String, BrokerError> {
+/// The URL, read, with a heartbeat of 10 s unless it names its own.
+fn checked_uri(url: &str) -> Result<AMQPUri, BrokerError> {
     // What the parser says may quote the password.
     let known = url.starts_with("amqp://") || url.starts_with("amqps://");
-    if !known || url.parse::<AMQPUri>().is_err() {
+    let Some(mut uri) = url.parse::<AMQPUri>().ok().filter(|_| known) else {
         let message = "expected embedded://PATH or amqp://user:password@host:5672/vhost";
         return Err(BrokerError::Config { key: "broker.url", message: message.to_owned() });
-    }
-    if url.contains("heartbeat=") {
-        return Ok(url.to_owned());
-    }
-    let separator = if url.contains('?') { '&' } else { '?' };
-    Ok(format!("{url}{separator}heartbeat=10"))
+    };
+    uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    Ok(uri)
 }

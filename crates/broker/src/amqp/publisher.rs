@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::{
-    Manager, Metrics, Pool, PoolError, QueueMode, RecycleError, RecycleResult,
+    Manager, Metrics, Object, Pool, PoolError, QueueMode, RecycleError, RecycleResult,
 };
 use lapin::options::ConfirmSelectOptions;
-use lapin::{ConnectionProperties, ConnectionStatus};
+use lapin::{Connection, ConnectionStatus};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -43,10 +43,13 @@ enum State {
     Down(String),
 }
 
+/// Makes connections. One outlives its courier when only the courier's channel was lost.
+struct Connections(Arc<Link>);
+
 /// Makes couriers, each on a connection of its own, with everything declared.
 struct Couriers {
     link: Arc<Link>,
-    connections: deadpool_lapin::Pool,
+    connections: Pool<Connections>,
     lost: Arc<Notify>,
     missing: Arc<Notify>,
 }
@@ -55,7 +58,7 @@ struct Couriers {
 struct Employed {
     courier: Courier,
     task: JoinHandle<()>,
-    connection: deadpool_lapin::Connection,
+    connection: Object<Connections>,
 }
 
 /// A courier cannot be had.
@@ -67,6 +70,27 @@ enum NoCourier {
     Broker(#[from] lapin::Error),
     #[error("{0}")]
     Topology(#[from] DeclareError),
+}
+
+impl Manager for Connections {
+    type Type = Connection;
+    type Error = lapin::Error;
+
+    async fn create(&self) -> lapin::Result<Connection> {
+        self.0.connect().await
+    }
+
+    async fn recycle(
+        &self,
+        connection: &mut Connection,
+        _: &Metrics,
+    ) -> RecycleResult<lapin::Error> {
+        if connection.status().connected() {
+            Ok(())
+        } else {
+            Err(RecycleError::message("the connection was lost"))
+        }
+    }
 }
 
 impl Manager for Couriers {
@@ -102,10 +126,7 @@ impl Publisher {
     /// Begins to connect, and keeps connected until the link closes.
     pub(super) fn start(link: Arc<Link>, config: &BrokerConfig) -> Arc<Self> {
         let size = usize::from(config.publish_connections.clamp(1, 16));
-        let properties =
-            || ConnectionProperties::default().with_connection_name("studio-webhooks".into());
-        let manager = deadpool_lapin::Manager::new(&*link.url, properties, link.runtime.clone());
-        let connections = deadpool_lapin::Pool::builder(manager)
+        let connections = Pool::builder(Connections(link.clone()))
             .max_size(size)
             .build()
             .expect("a pool without time-outs needs no runtime");

@@ -2,6 +2,7 @@
 //! protocol, real interpreters, real kills. Every test that can runs on both backends.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod amqps;
 mod away;
 mod browser;
 mod changes;

@@ -31,12 +31,12 @@ fn openssl(folder: &Path, arguments: &str) {
 const KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
 
 /// An authority: `ca.pem`, which the services are told to trust.
-fn authority(folder: &Path) {
+pub(crate) fn authority(folder: &Path) {
     openssl(folder, &format!("req -x509 {KEY} -keyout ca.key -out ca.pem -subj /CN=tests -days 2"));
 }
 
 /// A certificate of the authority for `host`: `NAME.pem` and `NAME.key`.
-fn certificate(folder: &Path, name: &str, host: &str, days: u32) {
+pub(crate) fn certificate(folder: &Path, name: &str, host: &str, days: u32) {
     openssl(folder, &format!("req {KEY} -keyout {name}.key -out {name}.csr -subj /CN={name}"));
     let extensions = format!("subjectAltName=DNS:{host}\nbasicConstraints=CA:FALSE\n");
     std::fs::write(folder.join(format!("{name}.ext")), extensions).unwrap();
@@ -44,7 +44,7 @@ fn certificate(folder: &Path, name: &str, host: &str, days: u32) {
     openssl(folder, &format!("{sign} -days {days} -extfile {name}.ext -out {name}.pem"));
 }
 
-fn self_signed(folder: &Path, name: &str, host: &str) {
+pub(crate) fn self_signed(folder: &Path, name: &str, host: &str) {
     let request = format!("req -x509 {KEY} -keyout {name}.key -out {name}.pem -days 2");
     openssl(folder, &format!("{request} -subj /CN={name} -addext subjectAltName=DNS:{host}"));
 }
