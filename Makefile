@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BIN := target/release/studio-webhooks
 MINUTES ?= 60
 
-.PHONY: help run test test-tools bench-tools fuzz-api openapi lint bench bench-gateway \
+.PHONY: help run test test-tools bench-tools fuzz-api openapi lint deny bench bench-gateway \
 	bench-micro bench-retention chaos chaos-gateway soak clean-tests
 
 help: ## Print this list
@@ -33,10 +33,13 @@ openapi: ## Rewrite docs/openapi.json from the code
 	cargo run --quiet --bin studio-webhooks openapi > target/openapi.json
 	mv target/openapi.json docs/openapi.json
 
-lint: ## Formatting, clippy with warnings denied, and the rules for files
+lint: deny ## Formatting, clippy with warnings denied, the rules for files, and deny
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
-	@bash -n .ci/run docs/examples/install-test-tools.sh
+	@for script in .ci/run .ci/deny docs/examples/install-test-tools.sh; do bash -n $$script || exit 1; done
+
+deny: ## What is built in: licences, sources, duplicates, known faults (deny.toml); installs cargo-deny
+	@.ci/deny
 
 bench: bench-tools ## Measure deliveries and latency beside the bare limit; prints the table of docs/benchmarks.md
 	cargo build --release --bins

@@ -32,6 +32,7 @@ mod retries;
 mod secrets;
 mod stops;
 mod strangers;
+mod supply;
 mod support;
 mod sweeps;
 mod tls;
