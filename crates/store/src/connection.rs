@@ -21,6 +21,9 @@ const RESTED: Duration = Duration::from_secs(1);
 
 const EXPECTED: &str = "expected sqlite://PATH or postgres://user:password@host/name";
 
+/// The connection that writes, and the one that reads; on PostgreSQL they are the same.
+pub(crate) type Connections = (Patient<DatabaseConnection>, Patient<DatabaseConnection>);
+
 impl Store {
     /// Opens the database. A SQLite file is made where there is none, with its folder; PostgreSQL
     /// is connected to when it is first needed, for it may be away when a service starts.
@@ -32,16 +35,7 @@ impl Store {
         secrets: &SecretsConfig,
     ) -> Result<Self, StoreError> {
         let keyring = Arc::new(Keyring::new(secrets)?);
-        let url = database.url.as_str();
-        let (writer, reader) = if let Some(path) = url.strip_prefix("sqlite:") {
-            sqlite(path.strip_prefix("//").unwrap_or(path), database.max_connections).await?
-        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            // Not the error: it repeats the URL, and with it the password.
-            let both = connect(postgres(database)).await.map_err(|_| wrong_url(EXPECTED))?;
-            (Patient::new(both.clone()), Patient::new(both))
-        } else {
-            return Err(wrong_url(EXPECTED));
-        };
+        let (writer, reader) = connections(database).await?;
         Ok(Self { writer, reader, keyring })
     }
 
@@ -66,15 +60,34 @@ impl Store {
 
     /// Closes the connections.
     pub async fn close(self) {
-        for connection in [self.reader, self.writer] {
-            if let Err(error) = connection.close().await {
-                tracing::warn!("the database was not closed cleanly: {error}");
-            }
-        }
+        close((self.writer, self.reader)).await;
     }
 
     pub(crate) fn backend(&self) -> DatabaseBackend {
         self.writer.get_database_backend()
+    }
+}
+
+/// Closes them, the one that writes last.
+pub(crate) async fn close((writer, reader): Connections) {
+    for connection in [reader, writer] {
+        if let Err(error) = connection.close().await {
+            tracing::warn!("the database was not closed cleanly: {error}");
+        }
+    }
+}
+
+/// The connections of a store, the one that writes first.
+pub(crate) async fn connections(database: &DatabaseConfig) -> Result<Connections, StoreError> {
+    let url = database.url.as_str();
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        sqlite(path.strip_prefix("//").unwrap_or(path), database.max_connections).await
+    } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        // Not the error: it repeats the URL, and with it the password.
+        let both = connect(postgres(database)).await.map_err(|_| wrong_url(EXPECTED))?;
+        Ok((Patient::new(both.clone()), Patient::new(both)))
+    } else {
+        Err(wrong_url(EXPECTED))
     }
 }
 
@@ -97,10 +110,7 @@ fn postgres(database: &DatabaseConfig) -> ConnectOptions {
     options
 }
 
-async fn sqlite(
-    path: &str,
-    readers: u32,
-) -> Result<(Patient<DatabaseConnection>, Patient<DatabaseConnection>), StoreError> {
+async fn sqlite(path: &str, readers: u32) -> Result<Connections, StoreError> {
     let path = path.strip_suffix("?mode=rwc").unwrap_or(path);
     if path.is_empty() || path.contains(['?', '#', '%']) || path.contains(":memory:") {
         return Err(wrong_url("expected sqlite://PATH, the path of a file without `?`, `#`, `%`"));

@@ -59,6 +59,7 @@ pub use patience::LONGEST_WAIT;
 pub use redeliveries::Recorded;
 pub use rekey::{Rekeyed, Sealed};
 pub use retention::{Retention, Step};
+pub use schema::migrate;
 
 /// Everything that is kept. Cloning shares the connections.
 #[derive(Clone, Debug)]

@@ -2,11 +2,15 @@
 
 use std::collections::HashSet;
 
-use sea_orm::{ConnectionTrait, DatabaseBackend, DbErr, EntityTrait, Statement};
+use sea_orm::{
+    ConnectionTrait, DatabaseBackend, DatabaseConnection, DbErr, EntityTrait, Statement,
+};
 use sea_orm_migration::{MigratorTrait, seaql_migrations};
 
+use crate::connection::{close, connections};
 use crate::migration::Migrator;
-use crate::{Store, StoreError};
+use crate::patience::Patient;
+use crate::{DatabaseConfig, Store, StoreError};
 
 /// The advisory lock that a migration holds on PostgreSQL: `studio` in ASCII.
 const MIGRATION_LOCK: i64 = 0x73_74_75_64_69_6f;
@@ -18,25 +22,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] while the database is away.
     pub async fn migrate(&self) -> Result<usize, StoreError> {
-        // SQLite takes its write lock here, PostgreSQL the lock below; both end with the
-        // transaction, whatever becomes of this process.
-        let transaction = self.writer.begin().await?;
-        let connection = transaction.unbounded();
-        if self.backend() == DatabaseBackend::Postgres {
-            connection.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
-            let statement = Statement::from_sql_and_values(
-                DatabaseBackend::Postgres,
-                "SELECT pg_advisory_xact_lock($1)",
-                [MIGRATION_LOCK.into()],
-            );
-            connection.execute_raw(statement).await?;
-        }
-        let missing = missing(connection).await?;
-        if missing > 0 {
-            Migrator::up(connection, None).await?;
-            transaction.commit().await?;
-        }
-        Ok(missing)
+        bring_up_to_date(&self.writer).await
     }
 
     /// Whether the database is up to date. One that a later release has brought further is.
@@ -54,6 +40,41 @@ impl Store {
             }),
         }
     }
+}
+
+/// Brings the database that `database` names up to date, as [`Store::migrate`] does, without the keys
+/// that its values are encrypted with: whoever changes tables need not be able to read what they hold.
+///
+/// # Errors
+/// [`StoreError::Config`] when a setting is wrong; [`StoreError::Unavailable`] while the database is
+/// away.
+pub async fn migrate(database: &DatabaseConfig) -> Result<usize, StoreError> {
+    let connections = connections(database).await?;
+    let applied = bring_up_to_date(&connections.0).await;
+    close(connections).await;
+    applied
+}
+
+async fn bring_up_to_date(writer: &Patient<DatabaseConnection>) -> Result<usize, StoreError> {
+    // SQLite takes its write lock here, PostgreSQL the lock below; both end with the transaction,
+    // whatever becomes of this process.
+    let transaction = writer.begin().await?;
+    let connection = transaction.unbounded();
+    if writer.get_database_backend() == DatabaseBackend::Postgres {
+        connection.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
+        let statement = Statement::from_sql_and_values(
+            DatabaseBackend::Postgres,
+            "SELECT pg_advisory_xact_lock($1)",
+            [MIGRATION_LOCK.into()],
+        );
+        connection.execute_raw(statement).await?;
+    }
+    let missing = missing(connection).await?;
+    if missing > 0 {
+        Migrator::up(connection, None).await?;
+        transaction.commit().await?;
+    }
+    Ok(missing)
 }
 
 /// What helps when tables or columns are missing.

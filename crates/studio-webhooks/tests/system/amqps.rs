@@ -13,7 +13,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::endpoint::Endpoint;
-use crate::support::events::Published;
 use crate::support::studio::{Backend, Studio};
 use crate::support::wait_for;
 use crate::tls::{authority, certificate, self_signed};

@@ -225,6 +225,28 @@ impl Studio {
         self.start_process(name, self.installed_here(limited));
     }
 
+    /// Starts `command` as the process `name`, with these settings and no other.
+    pub(crate) fn spawn_with_only(
+        &self,
+        name: &str,
+        command: &str,
+        settings: impl IntoIterator<Item = (String, String)>,
+    ) {
+        let mut only = Command::new(BINARY);
+        only.arg(command).current_dir(self.folder.path()).env_clear().envs(settings);
+        self.start_process(name, only);
+    }
+
+    /// Waits until the process `name` has ended by itself; its exit code.
+    pub(crate) async fn wait_for_end(&self, name: &str) -> i32 {
+        wait_for(&format!("the end of {name}"), || async {
+            let mut processes = self.processes.lock().unwrap();
+            let process = processes.iter_mut().find(|process| process.name == name).unwrap();
+            process.child.try_wait().unwrap().map(|status| status.code().unwrap_or(-1))
+        })
+        .await
+    }
+
     fn start_process(&self, name: &str, mut command: Command) {
         let log = std::fs::OpenOptions::new()
             .create(true)
