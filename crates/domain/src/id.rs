@@ -98,6 +98,11 @@ prefixed_id!(
 );
 fresh_id!(NoticeId);
 prefixed_id!(
+    /// Names a row of the audit trail: `aud_…`.
+    AuditId, "aud_"
+);
+fresh_id!(AuditId);
+prefixed_id!(
     /// Names one HTTP request to the API: `req_…`.
     RequestId, "req_"
 );

@@ -28,7 +28,8 @@ pub use delivery::{
 pub use event::{Event, EventKey, Origin, Rejection};
 pub use filter::{Filter, InvalidFilter, MAX_FILTER_BYTES};
 pub use id::{
-    DeliveryId, EventId, InvalidId, JobId, NoticeId, ProjectId, RequestId, UserId, WebhookId,
+    AuditId, DeliveryId, EventId, InvalidId, JobId, NoticeId, ProjectId, RequestId, UserId,
+    WebhookId,
 };
 pub use limits::{MAX_ATTEMPTS, MAX_EVENT_BYTES, MAX_EVENT_DEPTH, MAX_STORED_RESPONSE};
 pub use matching::{EventSet, InvalidPattern, Subscription};

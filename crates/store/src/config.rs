@@ -19,6 +19,9 @@ pub struct DatabaseConfig {
     /// has not ended is kept in any case.
     #[serde(deserialize_with = "setting::duration")]
     pub retention: Duration,
+    /// How long the audit trail is kept; 365 days by default, 0 for ever.
+    #[serde(deserialize_with = "setting::duration")]
+    pub audit_retention: Duration,
 }
 
 impl Default for DatabaseConfig {
@@ -27,6 +30,7 @@ impl Default for DatabaseConfig {
             url: "sqlite://studio-webhooks.db".into(),
             max_connections: 10,
             retention: Duration::from_secs(30 * 24 * 3_600),
+            audit_retention: Duration::from_secs(365 * 24 * 3_600),
         }
     }
 }

@@ -11,7 +11,7 @@ use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseBackend, Databa
 
 use crate::keyring::Keyring;
 use crate::patience::Patient;
-use crate::{DatabaseConfig, SecretsConfig, Store, StoreError};
+use crate::{Act, DatabaseConfig, SecretsConfig, Store, StoreError};
 
 /// How long a connection, a lock and a statement are waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,7 +36,15 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let keyring = Arc::new(Keyring::new(secrets)?);
         let (writer, reader) = connections(database).await?;
-        Ok(Self { writer, reader, keyring })
+        Ok(Self { writer, reader, keyring, act: Arc::new(Act::service()) })
+    }
+
+    /// Whether there is a database to open without making one: false for a SQLite file that does
+    /// not exist yet.
+    #[must_use]
+    pub fn is_there(database: &DatabaseConfig) -> bool {
+        let path = database.url.as_str().strip_prefix("sqlite:");
+        path.is_none_or(|path| Path::new(path.strip_prefix("//").unwrap_or(path)).exists())
     }
 
     /// Whether the database answers, and its file, where it is one, is still in its place.

@@ -2,6 +2,7 @@
 #![allow(unreachable_pub, reason = "what the derive makes is public")]
 
 pub(crate) mod attempt;
+pub(crate) mod audit;
 pub(crate) mod delivery;
 pub(crate) mod event;
 pub(crate) mod idempotency_key;

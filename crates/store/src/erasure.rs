@@ -27,12 +27,14 @@ pub struct Erased {
     pub notices: u64,
     /// Answers kept for idempotency keys.
     pub answers: u64,
+    /// Rows of the audit trail that were removed, or no longer name the user.
+    pub audit: u64,
 }
 
 impl Store {
     /// Erases what is kept of `user`: webhooks with their secrets and jobs, deliveries (also those of
     /// webhooks that are deleted) with their attempts, events with their bodies, notices, stored
-    /// answers. Rows are looked for without an index: with millions of them it takes
+    /// answers, rows of the audit trail. That the user was erased is noted there, and stays. Rows are looked for without an index: with millions of them it takes
     /// minutes.
     ///
     /// # Errors
@@ -80,6 +82,8 @@ impl Store {
         let answers = idempotency_key::Entity::delete_many()
             .filter(idempotency_key::Column::UserId.eq(user.as_str()));
         erased.answers = answers.exec(&self.writer).await?.rows_affected;
+        erased.audit = self.erase_audit_of(user).await?;
+        self.note_erasure(user).await?;
         Ok(erased)
     }
 

@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::audit::Noted;
 use crate::bulk::{self, Column, field, nullable};
 use crate::instant::{from_micros, now, to_micros};
 use crate::outcome_columns::triggered_at;
 use crate::patience::Patient;
 use crate::webhooks::disable;
-use crate::{Outcome, Store, StoreError, notices};
+use crate::{Act, Action, Deed, Outcome, Store, StoreError, audit, notices};
 
 /// When a webhook is told to be failing, and when it is switched off.
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +104,7 @@ pub(crate) async fn judge(
     transaction: &Transaction,
     made: &[&Outcome],
     rules: &HealthRules,
-) -> Result<Vec<Notice>, DbErr> {
+) -> Result<(Vec<Notice>, Vec<Noted>), DbErr> {
     // A test says nothing of how deliveries go.
     let failed = |status| {
         let counts = move |o: &&Outcome| o.status == status && o.cause != Cause::Test;
@@ -125,7 +126,12 @@ pub(crate) async fn judge(
     for notice in told.iter().filter(|notice| notice.kind.is_kept()) {
         notices::keep(transaction, notice).await?;
     }
-    Ok(told)
+    let mut noted = Vec::new();
+    for off in told.iter().filter(|notice| notice.kind == NoticeKind::WebhookDisabled) {
+        let deed = Deed::on_webhook(Action::WebhookSwitchOff, &off.user, off.webhook);
+        noted.push(audit::note(transaction, &Act::service(), &deed).await?);
+    }
+    Ok((told, noted))
 }
 
 fn about_delivery(kind: NoticeKind, outcome: &Outcome) -> Notice {

@@ -14,8 +14,8 @@ use crate::entity::job::{Column, Entity, Model, unfinished};
 use crate::instant::{from_micros, now, to_micros};
 use crate::webhooks::lock_user;
 use crate::{
-    Job, JobCounts, JobKind, JobStatus, NewJob, Page, PageRequest, RangePage, Store, StoreError,
-    redeliveries,
+    Action, Deed, Job, JobCounts, JobKind, JobStatus, NewJob, ObjectKind, Page, PageRequest,
+    RangePage, Store, StoreError, audit, redeliveries,
 };
 
 /// What is looked at is counted up to here.
@@ -54,7 +54,14 @@ impl Store {
             .exec_without_returning(&transaction)
             .await?;
         forget_old(&transaction, new.webhook).await?;
+        let action = match new.kind {
+            JobKind::Redelivery => Action::JobRedeliver,
+            JobKind::Replay => Action::JobReplay,
+        };
+        let deed = Deed::of(action, ObjectKind::Job, &new.id.to_string()).belonging_to(&new.user);
+        let noted = audit::note(&transaction, &self.act, &deed).await?;
         transaction.commit().await?;
+        noted.log();
         job_of(row).map(Some)
     }
 
@@ -107,13 +114,21 @@ impl Store {
         reason: &str,
     ) -> Result<Job, StoreError> {
         self.check_owner(user, webhook).await?;
-        end(JobStatus::Cancelled, Some(reason))
+        let transaction = self.writer.begin().await?;
+        let ended = end(JobStatus::Cancelled, Some(reason))
             .filter(Column::Id.eq(id.as_uuid()))
             .filter(Column::WebhookId.eq(webhook.as_uuid()))
-            .exec(&self.writer)
+            .exec(&transaction)
             .await?;
-        let row = one_of(user, webhook, id).one(&self.writer).await?;
-        job_of(row.ok_or(StoreError::NotFound)?)
+        let row = one_of(user, webhook, id).one(&transaction).await?;
+        let job = job_of(row.ok_or(StoreError::NotFound)?)?;
+        let came_to = if ended.rows_affected == 1 { "done" } else { "had ended before" };
+        let deed = Deed::of(Action::JobCancel, ObjectKind::Job, &id.to_string());
+        let deed = deed.belonging_to(user).outcome(came_to);
+        let noted = audit::note(&transaction, &self.act, &deed).await?;
+        transaction.commit().await?;
+        noted.log();
+        Ok(job)
     }
 
     /// Jobs that have not ended, oldest first.

@@ -1,6 +1,7 @@
 //! The store: webhooks, deliveries and attempts in PostgreSQL or SQLite, by the same code and
 //! with the same tests (`tests/it`). Nothing above knows which of the two it is.
 
+mod audit;
 mod config;
 mod error;
 mod job;
@@ -44,6 +45,7 @@ use std::sync::Arc;
 
 use sea_orm::DatabaseConnection;
 
+pub use audit::{Act, Action, AuditFilter, AuditRow, Deed, ObjectKind, Via, note_outside};
 pub use config::{DatabaseConfig, SecretsConfig};
 pub use erasure::Erased;
 pub use error::StoreError;
@@ -68,4 +70,6 @@ pub struct Store {
     writer: patience::Patient<DatabaseConnection>,
     reader: patience::Patient<DatabaseConnection>,
     keyring: Arc<keyring::Keyring>,
+    /// Who its changes are noted as done by.
+    act: Arc<Act>,
 }

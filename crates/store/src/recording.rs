@@ -7,6 +7,7 @@ use domain::{Cause, DeliveryId, DeliveryStatus, Notice};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Statement};
 use uuid::Uuid;
 
+use crate::audit::Noted;
 use crate::bulk::{self, Column, Field, field, nullable};
 use crate::error::is_conflict;
 use crate::instant::{day_of, from_micros};
@@ -138,11 +139,12 @@ impl Store {
             }
             insert(&transaction, "webhook_days", days(&made), ADD_TO_DAY).await?;
         }
-        let notices = match rules {
+        let (notices, noted) = match rules {
             Some(rules) => health::judge(&transaction, &made, rules).await?,
-            None => Vec::new(),
+            None => Default::default(),
         };
         transaction.commit().await?;
+        noted.into_iter().for_each(Noted::log);
         Ok(Some(notices))
     }
 }

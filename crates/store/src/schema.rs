@@ -10,7 +10,7 @@ use sea_orm_migration::{MigratorTrait, seaql_migrations};
 use crate::connection::{close, connections};
 use crate::migration::Migrator;
 use crate::patience::Patient;
-use crate::{DatabaseConfig, Store, StoreError};
+use crate::{Act, Action, DatabaseConfig, Deed, ObjectKind, Store, StoreError, audit};
 
 /// The advisory lock that a migration holds on PostgreSQL: `studio` in ASCII.
 const MIGRATION_LOCK: i64 = 0x73_74_75_64_69_6f;
@@ -22,7 +22,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`] while the database is away.
     pub async fn migrate(&self) -> Result<usize, StoreError> {
-        bring_up_to_date(&self.writer).await
+        bring_up_to_date(&self.writer, &self.act).await
     }
 
     /// Whether the database is up to date. One that a later release has brought further is.
@@ -44,18 +44,22 @@ impl Store {
 
 /// Brings the database that `database` names up to date, as [`Store::migrate`] does, without the keys
 /// that its values are encrypted with: whoever changes tables need not be able to read what they hold.
+/// It is noted as done by `act`.
 ///
 /// # Errors
 /// [`StoreError::Config`] when a setting is wrong; [`StoreError::Unavailable`] while the database is
 /// away.
-pub async fn migrate(database: &DatabaseConfig) -> Result<usize, StoreError> {
+pub async fn migrate(database: &DatabaseConfig, act: &Act) -> Result<usize, StoreError> {
     let connections = connections(database).await?;
-    let applied = bring_up_to_date(&connections.0).await;
+    let applied = bring_up_to_date(&connections.0, act).await;
     close(connections).await;
     applied
 }
 
-async fn bring_up_to_date(writer: &Patient<DatabaseConnection>) -> Result<usize, StoreError> {
+async fn bring_up_to_date(
+    writer: &Patient<DatabaseConnection>,
+    act: &Act,
+) -> Result<usize, StoreError> {
     // SQLite takes its write lock here, PostgreSQL the lock below; both end with the transaction,
     // whatever becomes of this process.
     let transaction = writer.begin().await?;
@@ -72,7 +76,11 @@ async fn bring_up_to_date(writer: &Patient<DatabaseConnection>) -> Result<usize,
     let missing = missing(connection).await?;
     if missing > 0 {
         Migrator::up(connection, None).await?;
+        let deed = Deed::of(Action::DatabaseMigrate, ObjectKind::Installation, "database");
+        let deed = deed.outcome(&format!("{missing} migrations"));
+        let noted = audit::note(connection, act, &deed).await?;
         transaction.commit().await?;
+        noted.log();
     }
     Ok(missing)
 }

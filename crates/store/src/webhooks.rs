@@ -11,6 +11,7 @@ use sea_orm::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::audit::Noted;
 use crate::counting::{Seen, total};
 use crate::entity::{delivery, job, webhook, webhook_day};
 use crate::error::is_conflict;
@@ -20,8 +21,8 @@ use crate::patience::Patient;
 use crate::statistics::{statistics_of, with_statistics};
 use crate::webhook_row::{row_of, webhook_of};
 use crate::{
-    NewWebhook, Page, PageRequest, Store, StoreError, WebhookChange, WebhookFilter,
-    WebhookWithStats, health,
+    Action, Deed, NewWebhook, Page, PageRequest, Store, StoreError, WebhookChange, WebhookFilter,
+    WebhookWithStats, audit, health,
 };
 
 /// Deliveries that one statement cancels, at most: a deletion must not hold locks for long.
@@ -61,7 +62,10 @@ impl Store {
         webhook::Entity::insert(row.into_active_model())
             .exec_without_returning(&transaction)
             .await?;
+        let deed = Deed::on_webhook(Action::WebhookCreate, &made.user, id);
+        let noted = audit::note(&transaction, &self.act, &deed).await?;
         transaction.commit().await?;
+        noted.log();
         Ok(made)
     }
 
@@ -146,7 +150,7 @@ impl Store {
         id: WebhookId,
         change: WebhookChange,
     ) -> Result<Webhook, StoreError> {
-        self.change(user, id, |webhook| apply(webhook, change)).await
+        self.change(user, id, Action::WebhookUpdate, |webhook| apply(webhook, change)).await
     }
 
     /// Replaces the secret; the one before goes on signing until `keep_old_until`.
@@ -160,7 +164,7 @@ impl Store {
         secret: Secret,
         keep_old_until: OffsetDateTime,
     ) -> Result<Webhook, StoreError> {
-        self.change(user, id, |webhook| {
+        self.change(user, id, Action::WebhookRotateSecret, |webhook| {
             let old = std::mem::replace(&mut webhook.secret, secret);
             webhook.previous_secret = (keep_old_until > now()).then_some((old, keep_old_until));
         })
@@ -208,7 +212,19 @@ impl Store {
         reason: &str,
         at: OffsetDateTime,
     ) -> Result<bool, StoreError> {
-        Ok(disable(&self.writer, id, reason, at).await?)
+        let transaction = self.writer.begin().await?;
+        let off = disable(&transaction, id, reason, at).await?;
+        let noted = match webhook::Entity::find_by_id(id.as_uuid()).one(&transaction).await? {
+            Some(row) if off => {
+                let user = row.user_id.parse().map_err(|e| StoreError::corrupt("webhook", e))?;
+                let deed = Deed::on_webhook(Action::WebhookSwitchOff, &user, id);
+                Some(audit::note(&transaction, &self.act, &deed).await?)
+            }
+            _ => None,
+        };
+        transaction.commit().await?;
+        noted.into_iter().for_each(Noted::log);
+        Ok(off)
     }
 
     /// Reads, changes and writes one row, with nobody in between.
@@ -216,6 +232,7 @@ impl Store {
         &self,
         user: &UserId,
         id: WebhookId,
+        action: Action,
         change: impl FnOnce(&mut Webhook) + Send,
     ) -> Result<Webhook, StoreError> {
         let transaction = self.writer.begin().await?;
@@ -234,7 +251,10 @@ impl Store {
         }
         let row = row_of(&self.keyring, &webhook)?;
         row.into_active_model().reset_all().update(&transaction).await?;
+        let deed = Deed::on_webhook(action, user, id).fields(audit::changed(&before, &webhook));
+        let noted = audit::note(&transaction, &self.act, &deed).await?;
         transaction.commit().await?;
+        noted.log();
         Ok(webhook)
     }
 
@@ -258,7 +278,10 @@ impl Store {
             .filter(job::Column::WebhookId.eq(id.as_uuid()))
             .exec(&transaction)
             .await?;
+        let deed = Deed::on_webhook(Action::WebhookDelete, user, id);
+        let noted = audit::note(&transaction, &self.act, &deed).await?;
         transaction.commit().await?;
+        noted.log();
         Ok(true)
     }
 }

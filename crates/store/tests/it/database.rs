@@ -52,6 +52,15 @@ impl Database {
         connection.close().await.unwrap();
     }
 
+    /// Runs a statement outside of the store; the database's words when it refuses.
+    pub(crate) async fn try_sql(&self, statement: &str) -> Result<(), String> {
+        use sea_orm::ConnectionTrait;
+        let connection = sea_orm::Database::connect(&self.config.url).await.unwrap();
+        let done = connection.execute_unprepared(statement).await;
+        connection.close().await.unwrap();
+        done.map(drop).map_err(|error| error.to_string())
+    }
+
     /// A table with its bytes, to search.
     pub(crate) fn dump_of(&self, table: &str) -> Vec<u8> {
         match self.kind {

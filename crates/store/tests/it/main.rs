@@ -5,6 +5,7 @@
 mod database;
 mod samples;
 
+mod audit;
 mod health;
 mod idempotency;
 mod jobs;
