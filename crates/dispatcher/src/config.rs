@@ -80,7 +80,8 @@ pub struct DispatcherConfig {
     /// is switched off; 5 days by default, 0 never switches one off.
     #[serde(deserialize_with = "setting::duration")]
     pub disable_after: Duration,
-    /// How often what is older than `database.retention` is looked for; 1 h by default.
+    /// How often what is older than `database.retention` and `database.audit_retention` is looked
+    /// for; 1 h by default.
     #[serde(deserialize_with = "setting::duration")]
     pub retention_every: Duration,
     /// How long a stop waits for what is under way; 45 s by default.

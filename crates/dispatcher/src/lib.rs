@@ -6,6 +6,7 @@
 //! what makes a crash at any point harmless; see `docs/architecture.md`.
 
 mod attempts;
+mod audit_retention;
 mod circuit;
 mod claims;
 mod config;
@@ -62,6 +63,8 @@ pub struct Parts {
     pub schedule: Schedule,
     /// How long what has ended is kept; zero for ever.
     pub retention: Duration,
+    /// How long the audit trail is kept; zero for ever.
+    pub audit_retention: Duration,
     /// Its own settings.
     pub config: DispatcherConfig,
 }
@@ -94,7 +97,7 @@ struct Context {
 /// Works until `stop`, then takes nothing new, finishes what is under way within the grace
 /// period, hands back the rest and returns. The broker and the store stay open.
 pub async fn run(parts: Parts, stop: CancellationToken) {
-    let Parts { store, broker, sender, schedule, retention, config } = parts;
+    let Parts { store, broker, sender, schedule, retention, audit_retention, config } = parts;
     let tasks = TaskTracker::new();
     let (notices, told) = Notices::new();
     let judge = (notices.clone(), notices::rules(&schedule, &config));
@@ -133,6 +136,10 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
     if !retention.is_zero() {
         let removing = retention::run(context.clone(), retention, config.retention_every);
         lanes.push(tokio::spawn(removing));
+    }
+    if !audit_retention.is_zero() {
+        let every = config.retention_every;
+        lanes.push(tokio::spawn(audit_retention::run(context.clone(), audit_retention, every)));
     }
     stop.cancelled().await;
     let end = tokio::time::Instant::now() + config.grace;

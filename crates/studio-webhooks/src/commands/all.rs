@@ -63,6 +63,7 @@ impl Opened {
             sender,
             schedule: parts::schedule(s),
             retention: s.database.retention,
+            audit_retention: s.database.audit_retention,
             config: s.dispatcher.clone(),
         };
         let dispatching = tokio::spawn(dispatcher::run(work, stop.clone()));

@@ -30,6 +30,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
             sender,
             schedule: parts::schedule(s),
             retention: s.database.retention,
+            audit_retention: s.database.audit_retention,
             config: s.dispatcher.clone(),
         };
         dispatcher::run(work, stop).await;
