@@ -19,6 +19,7 @@ use time::OffsetDateTime;
 use crate::Api;
 use crate::error::ApiError;
 use crate::query::Query;
+use crate::requests::RequestName;
 
 /// What a caller must be allowed to do, so that a route answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,8 @@ pub(crate) struct Caller {
     pub(crate) roles: Roles,
     /// Where it comes from, as far as that can be believed.
     pub(crate) address: IpAddr,
+    /// The request's id.
+    pub(crate) request_id: String,
 }
 
 /// Proof that the caller may see what is the user's.
@@ -144,7 +147,12 @@ async fn caller(right: Right, request: &HttpRequest) -> Result<Caller, ApiError>
         token_id: access.token_id,
         roles: access.roles,
         address: address(request, api),
+        request_id: request.extensions().get::<RequestName>().map_or_else(String::new, name),
     })
+}
+
+fn name(request: &RequestName) -> String {
+    request.0.clone()
 }
 
 impl Right {

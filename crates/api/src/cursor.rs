@@ -3,8 +3,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use domain::{DeliveryId, JobId, WebhookId};
-use store::{DeliveryPlace, DeliveryRow, Job, WebhookWithStats};
+use domain::{AuditId, DeliveryId, JobId, WebhookId};
+use store::{AuditRow, DeliveryPlace, DeliveryRow, Job, WebhookWithStats};
 use uuid::Uuid;
 
 /// A place in one kind of list. Its bytes and those of the page are whole groups of three, so
@@ -70,6 +70,19 @@ impl Place for JobId {
     }
 }
 
+impl Place for AuditId {
+    const LETTER: char = 'a';
+    const PAGE: usize = 2;
+
+    fn to_bytes(&self) -> Vec<u8> {
+        self.as_uuid().as_bytes().to_vec()
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Option<Self> {
+        Uuid::from_slice(bytes).ok().map(Self::from_uuid)
+    }
+}
+
 impl Place for DeliveryPlace {
     const LETTER: char = 'd';
     const PAGE: usize = 3;
@@ -97,6 +110,14 @@ impl Listed for Job {
     type Place = JobId;
 
     fn place(&self) -> JobId {
+        self.id
+    }
+}
+
+impl Listed for AuditRow {
+    type Place = AuditId;
+
+    fn place(&self) -> AuditId {
         self.id
     }
 }

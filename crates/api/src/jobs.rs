@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::Api;
 use crate::body::Fields;
-use crate::caller::{Reader, Writer};
+use crate::caller::{Caller, Reader, Writer};
 use crate::envelope::Success;
 use crate::error::{ApiError, FieldError};
 use crate::openapi::parameters::{JobPath, Paging, WebhookPath};
@@ -144,7 +144,7 @@ pub(crate) async fn redeliver(
     let range = range(&mut form);
     let scope = form.optional("status", scope).unwrap_or_default();
     form.finish()?;
-    start(&api, caller.user, webhook, seed, JobKind::Redelivery, scope, range).await
+    start(&api, &caller, webhook, seed, JobKind::Redelivery, scope, range).await
 }
 
 /// Replay a range
@@ -172,7 +172,7 @@ pub(crate) async fn replay(
     let mut form = Form::new(fields);
     let range = range(&mut form);
     form.finish()?;
-    start(&api, caller.user, webhook, seed, JobKind::Replay, JobScope::default(), range).await
+    start(&api, &caller, webhook, seed, JobKind::Replay, JobScope::default(), range).await
 }
 
 /// List jobs
@@ -233,7 +233,8 @@ pub(crate) async fn cancel(
 ) -> Result<Success<JobView>, ApiError> {
     let (webhook, id) = ids(&path)?;
     let reason = "cancelled by its user";
-    Ok(Success::ok(api.store.cancel_job(&caller.user, webhook, id, reason).await?.into()))
+    let cancelled = api.acting(&caller).cancel_job(&caller.user, webhook, id, reason).await?;
+    Ok(Success::ok(cancelled.into()))
 }
 
 /// The webhook, if it can be delivered to.
@@ -249,22 +250,23 @@ async fn ready(api: &Api, user: &UserId, id: &str) -> Result<WebhookId, ApiError
 #[allow(clippy::too_many_arguments, reason = "each is one fact of the job")]
 async fn start(
     api: &Api,
-    user: UserId,
+    caller: &Caller,
     webhook: WebhookId,
     seed: Seed,
     kind: JobKind,
     scope: JobScope,
     range: Range,
 ) -> Result<Success<JobView>, ApiError> {
-    api.limits.count_redelivery(&user)?;
+    api.limits.count_redelivery(&caller.user)?;
     // A range ends now at the latest: what the job itself makes is never in it.
     let until = range.until.unwrap_or_else(|| seed.at()).min(seed.at());
     if range.since >= until {
         let message = "must be before `until`, and in the past";
         return Err(ApiError::Invalid(vec![FieldError::new("since", message)]));
     }
+    let user = caller.user.clone();
     let new = NewJob { id: seed.job(), user, webhook, kind, scope, since: range.since, until };
-    let made = api.store.create_job(new, UNDER_WAY).await?;
+    let made = api.acting(caller).create_job(new, UNDER_WAY).await?;
     let made = made.ok_or_else(|| {
         ApiError::Conflict(format!(
             "you have {UNDER_WAY} jobs under way, as many as are allowed; wait for one, or cancel it"

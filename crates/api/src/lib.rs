@@ -4,6 +4,7 @@
 //! object. Every route is in [`routes`], with the right that is proven before anything else
 //! ([`caller`]); every error becomes HTTP in [`error`].
 
+mod audit;
 mod body;
 mod caller;
 mod catalogue;

@@ -5,7 +5,7 @@ use actix_web::web::{Data, Path};
 use broker::{Outgoing, Queue, Target};
 use domain::{Cause, DeliveryId, DeliveryTask, Event};
 use serde::Serialize;
-use store::Outcome;
+use store::{Action, Deed, ObjectKind, Outcome};
 use utoipa::ToSchema;
 
 use crate::Api;
@@ -101,7 +101,8 @@ pub(crate) async fn redeliver(
         let message = "the webhook is switched off; switch it on before redelivering";
         return Err(ApiError::Conflict(message.to_owned()));
     }
-    let event = Event::from_payload(caller.user, event.payload).map_err(ApiError::internal)?;
+    let user = caller.user.clone();
+    let event = Event::from_payload(user, event.payload).map_err(ApiError::internal)?;
     // Every redelivery by hand is one of its own.
     let id = DeliveryId::derive(&event.user, &event.id, webhook, &seed.nonce());
     let task =
@@ -115,6 +116,8 @@ pub(crate) async fn redeliver(
     if let Err(error) = api.store.record(&[Outcome::planned(&task)]).await {
         tracing::warn!(delivery.id = %id, "a redelivery shows in the log once tried: {error}");
     }
+    let deed = Deed::of(Action::DeliveryRedeliver, ObjectKind::Delivery, &id.to_string());
+    api.acting(&caller).note_done(&deed.belonging_to(&caller.user)).await;
     Ok(Success::accepted(Redelivery { id: id.to_string(), status: "pending" }))
 }
 

@@ -23,7 +23,7 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Components, Info, Paths};
 
-use crate::{catalogue, events, health, jobs, logs, sign_out, webhooks};
+use crate::{audit, catalogue, events, health, jobs, logs, sign_out, webhooks};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -34,6 +34,7 @@ use crate::{catalogue, events, health, jobs, logs, sign_out, webhooks};
         (name = "Logs", description = "What was delivered, every attempt of it, and how to have it again."),
         (name = "Jobs", description = "Deliveries made again, and events that were missed, a range at once."),
         (name = "Events", description = "The types of events, publishing, and what became of an event."),
+        (name = "Audit", description = "Who did what, on which object, when."),
         (name = "Users", description = "Closing a user's connections."),
         (name = "Operations", description = "For probes and monitoring; without a token."),
     ),
@@ -57,6 +58,7 @@ use crate::{catalogue, events, health, jobs, logs, sign_out, webhooks};
         catalogue::list,
         events::publish,
         events::get,
+        audit::list,
         sign_out::sign_out,
         health::healthz,
         health::readyz,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use actix_web::HttpRequest;
-use domain::{DeliveryStatus, EventType, UserId, WebhookId};
-use store::{DeliveryFilter, DeliveryPlace, PageRequest, WebhookFilter};
+use domain::{AuditId, DeliveryStatus, EventType, UserId, WebhookId};
+use store::{Action, AuditFilter, DeliveryFilter, DeliveryPlace, PageRequest, WebhookFilter};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -122,6 +122,29 @@ impl Query {
                 "must be success, failed, pending, retrying or cancelled",
             ),
             event: self.event(),
+            since: self.take("since", time, expected),
+            until: self.take("until", time, expected),
+            after,
+        }
+    }
+
+    /// `actor`, `action`, `object`, `since` and `until`, of the audit trail of `user`, or of all.
+    pub(crate) fn audit(&mut self, user: Option<UserId>, after: Option<AuditId>) -> AuditFilter {
+        let text = |text: &str| {
+            let plain = (1..=256).contains(&text.chars().count()) && !text.contains('\0');
+            plain.then(|| text.to_owned())
+        };
+        let time = |text: &str| OffsetDateTime::parse(text, &Rfc3339).ok();
+        let expected = "must be a time such as 2026-02-01T15:30:00Z";
+        AuditFilter {
+            user,
+            actor: self.take("actor", text, "must be a text of 1 to 256 characters"),
+            action: self.take(
+                "action",
+                |text| text.parse::<Action>().ok(),
+                "must be an action such as webhook.update",
+            ),
+            object: self.take("object", text, "must be an id, of 1 to 256 characters"),
             since: self.take("since", time, expected),
             until: self.take("until", time, expected),
             after,

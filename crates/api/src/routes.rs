@@ -10,7 +10,7 @@ use crate::caller::{self, Admin, Anybody, Proof, Prove, Reader, Right, Service, 
 use crate::cors::cors;
 use crate::error::ApiError;
 use crate::{
-    Api, catalogue, docs_page, events, health, idempotency, jobs, logs, openapi, requests,
+    Api, audit, catalogue, docs_page, events, health, idempotency, jobs, logs, openapi, requests,
     sign_out, webhooks,
 };
 
@@ -85,6 +85,7 @@ pub(crate) fn table() -> Vec<Entry> {
         at(&under("jobs/{job_id}/cancel"), [write(POST, jobs::cancel)]),
         at("/v1/events", [service(POST, events::publish)]),
         at("/v1/events/{event_id}", [read(GET, events::get)]),
+        at("/v1/audit", [read(GET, audit::list)]),
         at("/v1/users/{user_id}/sign-out", [admin(POST, sign_out::sign_out)]),
     ]
 }

@@ -7,6 +7,7 @@ use broker::ControlMessage;
 use domain::UserId;
 use serde::Serialize;
 use serde_json::Value;
+use store::{Action, Deed, ObjectKind};
 use utoipa::ToSchema;
 
 use crate::Api;
@@ -68,6 +69,10 @@ pub(crate) async fn sign_out(
         Ok(Ok(())) => {
             let by = &caller.subject;
             tracing::info!(user.id = %user_id, %by, one_token = jti.is_some(), "a user was signed out");
+            let which = if jti.is_some() { "one token" } else { "all tokens" };
+            let deed = Deed::of(Action::UserSignOut, ObjectKind::User, user_id.as_str());
+            let deed = deed.belonging_to(&user_id).outcome(which);
+            api.acting(&caller).note_done(&deed).await;
             Ok(Success::accepted(SignedOut { user_id, jti }))
         }
         Ok(Err(error)) => {

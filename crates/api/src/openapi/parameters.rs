@@ -54,6 +54,27 @@ pub(crate) struct LogFilter {
     until: String,
 }
 
+/// Which part of the audit trail.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AuditFilter {
+    /// Only what this actor did.
+    #[param(required = false, min_length = 1, max_length = 256, pattern = r"^[^\u0000]*$")]
+    actor: String,
+    /// Only this.
+    #[param(required = false, schema_with = schema::audit_action)]
+    action: String,
+    /// Only on the object of this id.
+    #[param(required = false, min_length = 1, max_length = 256, pattern = r"^[^\u0000]*$")]
+    object: String,
+    /// Only at this time or later.
+    #[param(required = false, format = DateTime)]
+    since: String,
+    /// Only before this time.
+    #[param(required = false, format = DateTime)]
+    until: String,
+}
+
 /// A webhook of the user.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Path)]

@@ -2,7 +2,7 @@
 //! what the validation counts is made from its limits.
 
 use domain::{Cause, DeliveryStatus, EventType};
-use store::{JobKind, JobScope, JobStatus};
+use store::{Action, JobKind, JobScope, JobStatus, Via};
 use utoipa::openapi::schema::{
     AdditionalProperties, Array, ArrayBuilder, Object, ObjectBuilder, Schema, SchemaFormat,
     SchemaType, Type,
@@ -146,6 +146,15 @@ pub(crate) fn delivery_status() -> Object {
 pub(crate) fn cause() -> Object {
     let names = names(|n| Cause::try_from(n).ok(), Cause::as_str);
     one_of("Why the delivery is made.", names)
+}
+
+pub(crate) fn audit_action() -> Object {
+    one_of("What was done.", Action::ALL.iter().map(|action| action.as_str().to_owned()))
+}
+
+pub(crate) fn audit_via() -> Object {
+    let ways = [Via::Api, Via::Command, Via::Service];
+    one_of("The way in.", ways.map(|way| way.as_str().to_owned()))
 }
 
 pub(crate) fn job_kind() -> Object {

@@ -29,8 +29,9 @@ pub(crate) async fn create(
     seed: Seed,
     fields: Fields,
 ) -> Result<Success<CreatedView>, ApiError> {
+    let store = api.acting(&caller);
     let new = new_webhook(fields, caller.user, api.sender.guard())?;
-    let made = api.store.create_webhook_once(seed.webhook(), new, api.config.max_webhooks).await?;
+    let made = store.create_webhook_once(seed.webhook(), new, api.config.max_webhooks).await?;
     super::announce(&api, &made.user, made.id).await;
     Ok(Success::created(made.into()))
 }

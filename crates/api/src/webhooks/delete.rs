@@ -23,7 +23,7 @@ pub(crate) async fn delete(
     path: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let id = webhook_id(&path)?;
-    api.store.delete_webhook(&caller.user, id).await?;
+    api.acting(&caller).delete_webhook(&caller.user, id).await?;
     super::announce(&api, &caller.user, id).await;
     Ok(HttpResponse::NoContent().finish())
 }

@@ -50,7 +50,8 @@ pub(crate) async fn rotate(
         }
     };
     let until = OffsetDateTime::now_utc() + Duration::from_secs(grace);
-    let rotated = api.store.rotate_secret(&caller.user, id, generate_secret(), until).await?;
+    let rotated =
+        api.acting(&caller).rotate_secret(&caller.user, id, generate_secret(), until).await?;
     super::announce(&api, &caller.user, id).await;
     Ok(Success::ok(rotated.into()))
 }

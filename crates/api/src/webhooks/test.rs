@@ -8,7 +8,7 @@ use domain::{
 };
 use serde::Serialize;
 use serde_json::Value;
-use store::Outcome;
+use store::{Action, Deed, Outcome};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -102,6 +102,9 @@ pub(crate) async fn test(
         next_attempt_at: None,
     };
     api.store.record(&[outcome]).await?;
+    let came_to = if status == DeliveryStatus::Success { "delivered" } else { "not delivered" };
+    let deed = Deed::on_webhook(Action::WebhookTest, &caller.user, found.webhook.id);
+    api.acting(&caller).note_done(&deed.outcome(came_to)).await;
     Ok(Success::ok(view))
 }
 

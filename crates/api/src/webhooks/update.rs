@@ -32,7 +32,7 @@ pub(crate) async fn update(
     // Unknown before invalid: who may not see a webhook learns nothing of its fields.
     api.store.webhook(&caller.user, id).await?;
     let change = change(fields, api.sender.guard())?;
-    let changed = api.store.update_webhook(&caller.user, id, change).await?;
+    let changed = api.acting(&caller).update_webhook(&caller.user, id, change).await?;
     super::announce(&api, &caller.user, id).await;
     Ok(Success::ok(changed.into()))
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by its panic")]
 
 mod access;
+mod audit;
 mod browsers;
 mod conventions;
 mod described;
