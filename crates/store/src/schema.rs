@@ -10,7 +10,7 @@ use sea_orm_migration::{MigratorTrait, seaql_migrations};
 use crate::connection::{close, connections};
 use crate::migration::Migrator;
 use crate::patience::Patient;
-use crate::{Act, Action, DatabaseConfig, Deed, ObjectKind, Store, StoreError, audit};
+use crate::{Act, Action, DatabaseConfig, Deed, ObjectKind, Store, StoreError, Via, audit};
 
 /// The advisory lock that a migration holds on PostgreSQL: `studio` in ASCII.
 const MIGRATION_LOCK: i64 = 0x73_74_75_64_69_6f;
@@ -80,7 +80,10 @@ async fn bring_up_to_date(
         let deed = deed.outcome(&format!("{missing} migrations"));
         let noted = audit::note(connection, act, &deed).await?;
         transaction.commit().await?;
-        noted.log();
+        // A service does so at its start, which says one line when it fails.
+        if act.via == Via::Command {
+            noted.log();
+        }
     }
     Ok(missing)
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod all;
 pub(crate) mod api;
+pub(crate) mod audit;
 pub(crate) mod demo;
 pub(crate) mod dispatcher;
 pub(crate) mod doctor;
@@ -18,4 +19,5 @@ pub(crate) mod secrets;
 mod signals;
 mod table;
 pub(crate) mod token;
+mod trail;
 pub(crate) mod verify;

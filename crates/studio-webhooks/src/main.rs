@@ -48,6 +48,7 @@ enum Command {
     Rejected(commands::rejected::Rejected),
     Doctor(commands::doctor::Doctor),
     Erase(commands::erase::Erase),
+    Audit(commands::audit::Audit),
     Demo(commands::demo::Demo),
     /// Print the API's description (OpenAPI 3.1), the same as GET /openapi.json.
     Openapi,
@@ -73,6 +74,7 @@ fn main() -> ExitCode {
         Command::Rejected(rejected) => settings().and_then(|settings| rejected.run(settings)),
         Command::Doctor(doctor) => doctor.run(settings()),
         Command::Erase(erase) => settings().and_then(|settings| erase.run(settings)),
+        Command::Audit(audit) => settings().and_then(|settings| audit.run(settings)),
         Command::Demo(demo) => demo.run(cli.config.as_deref()),
         Command::Openapi => commands::openapi::run(),
     };

@@ -8,7 +8,7 @@ use clap::Args;
 use domain::UserId;
 use domain::setting::format_duration;
 
-use crate::commands::parts;
+use crate::commands::{parts, trail};
 use crate::config::Settings;
 use crate::operator::rejected::Which;
 use crate::operator::{Access, Answer, Ask};
@@ -37,18 +37,19 @@ impl Erase {
                 println!("Nothing was erased: give --yes to erase everything of {user}.");
                 return Ok(ExitCode::FAILURE);
             }
-            let store = parts::store(s).await?;
+            let store = trail::store(s).await?;
             store.check_schema().await.map_err(parts::explain)?;
             let erased = store.erase_user(user).await.map_err(parts::explain)?;
             store.close().await;
             println!(
                 "Erased of {user}: {} webhook(s), {} delivery log(s), {} event(s), {} notice(s), \
-                 {} stored answer(s).",
+                 {} stored answer(s), {} row(s) of the audit trail.",
                 erased.webhooks.len(),
                 erased.deliveries,
                 erased.events,
                 erased.notices,
-                erased.answers
+                erased.answers,
+                erased.audit
             );
             let access = Access::open(s).await?;
             if let Access::Broker(broker) = &access {

@@ -100,8 +100,8 @@ pub(crate) fn command(
     work: impl Future<Output = anyhow::Result<ExitCode>>,
 ) -> anyhow::Result<ExitCode> {
     let mut quiet = settings.telemetry.clone();
-    // What services log is no part of a command's answer.
-    quiet.filter = "error".into();
+    // What services log is no part of a command's answer; that it is noted is.
+    quiet.filter = "error,audit=info".into();
     quiet.otlp_endpoint.clear();
     let runtime = runtime().build()?;
     let telemetry: Telemetry = telemetry::init(name, &quiet)?;

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
 use clap::{Args, Subcommand};
+use store::{Action, Deed, ObjectKind};
 use time::OffsetDateTime;
 
-use crate::commands::parts;
 use crate::commands::table::{Table, age};
+use crate::commands::{parts, trail};
 use crate::config::Settings;
 use crate::operator::rejected::{Outcome, RejectedMessage, Which};
 use crate::operator::{Access, Answer, Ask};
@@ -18,11 +19,11 @@ use crate::operator::{Access, Answer, Ask};
 #[derive(Args)]
 pub(crate) struct Rejected {
     #[command(subcommand)]
-    action: Action,
+    command: Command,
 }
 
 #[derive(Subcommand)]
-enum Action {
+enum Command {
     /// List messages, the oldest first.
     List {
         /// At most so many.
@@ -74,18 +75,19 @@ impl Rejected {
         let s = &settings;
         parts::command("rejected", s, async {
             let access = Access::open(s).await?;
-            let done = self.action.run(&access).await;
+            let done = self.command.run(s, &access).await;
             access.close().await;
             done
         })
     }
 }
 
-impl Action {
-    async fn run(self, access: &Access) -> anyhow::Result<ExitCode> {
+impl Command {
+    async fn run(self, s: &Settings, access: &Access) -> anyhow::Result<ExitCode> {
         match self {
             Self::List { limit, reason, json } => {
                 let which = Which { reason, ..Which::default() };
+                note(s, Action::RejectedList, &which, "done").await;
                 let (messages, more) = listed(access, which, limit, false).await?;
                 if json {
                     println!("{}", serde_json::to_string_pretty(&messages)?);
@@ -99,6 +101,7 @@ impl Action {
             }
             Self::Show { id, json } => {
                 let which = Which { ids: vec![id.clone()], ..Which::default() };
+                note(s, Action::RejectedShow, &which, "done").await;
                 let (messages, _) = listed(access, which, 1, true).await?;
                 let message =
                     messages.first().ok_or_else(|| anyhow!("no message has the id {id}"))?;
@@ -110,12 +113,16 @@ impl Action {
                 Ok(ExitCode::SUCCESS)
             }
             Self::Requeue(chosen) => {
-                let ask = Ask::Requeue { which: chosen.which() };
-                report("Requeued", access.ask(ask).await?)
+                let which = chosen.which();
+                let done = outcome(access.ask(Ask::Requeue { which: which.clone() }).await?)?;
+                note(s, Action::RejectedRequeue, &which, &came_to(&done)).await;
+                Ok(report("Requeued", done))
             }
             Self::Drop(chosen) => {
-                let ask = Ask::Drop { which: chosen.which() };
-                report("Dropped", access.ask(ask).await?)
+                let which = chosen.which();
+                let done = outcome(access.ask(Ask::Drop { which: which.clone() }).await?)?;
+                note(s, Action::RejectedDrop, &which, &came_to(&done)).await;
+                Ok(report("Dropped", done))
             }
         }
     }
@@ -175,11 +182,30 @@ fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 
-/// Says what was done; 1 when something that was named stays.
-fn report(done: &str, answer: Answer) -> anyhow::Result<ExitCode> {
-    let Answer::Done(Outcome { done: ids, left, more }) = answer else {
-        bail!("another answer than was asked for: is the process another version?");
+/// Notes what was asked for; the messages are not repeated.
+async fn note(s: &Settings, action: Action, which: &Which, came_to: &str) {
+    let chosen = match (&which.reason, which.ids.as_slice()) {
+        (Some(reason), _) => format!("reason {reason}"),
+        (None, []) => "all".to_owned(),
+        (None, ids) => ids.join(","),
     };
+    let deed = Deed::of(action, ObjectKind::Rejected, &chosen).outcome(came_to);
+    trail::note(s, &deed).await;
+}
+
+fn came_to(outcome: &Outcome) -> String {
+    format!("{} messages, {} stay", outcome.done.len(), outcome.left.len())
+}
+
+fn outcome(answer: Answer) -> anyhow::Result<Outcome> {
+    match answer {
+        Answer::Done(outcome) => Ok(outcome),
+        _ => bail!("another answer than was asked for: is the process another version?"),
+    }
+}
+
+/// Says what was done; 1 when something that was named stays.
+fn report(done: &str, Outcome { done: ids, left, more }: Outcome) -> ExitCode {
     println!("{done} {} message(s).", ids.len());
     for (id, why) in &left {
         println!("{id} stays: {}", printable(why));
@@ -187,5 +213,5 @@ fn report(done: &str, answer: Answer) -> anyhow::Result<ExitCode> {
     if more {
         println!("There are more than are looked at in one go: run it again.");
     }
-    Ok(if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    if left.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

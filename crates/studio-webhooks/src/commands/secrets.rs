@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use store::{Rekeyed, Store};
+use store::{Action, Deed, ObjectKind, Rekeyed, Store};
 
-use crate::commands::parts;
+use crate::commands::{parts, trail};
 use crate::config::{Settings, env_key};
 
 /// See and change the keys that secrets are encrypted with.
@@ -32,7 +32,7 @@ impl Secrets {
         let s = &settings;
         let mut complete = true;
         let ran = parts::serve("secrets", s, |_| async {
-            let store = parts::store(s).await?;
+            let store = trail::store(s).await?;
             complete = match self.command {
                 Command::List => list(&store).await.map(|()| true),
                 Command::Rekey => rekey(&store).await,
@@ -47,6 +47,7 @@ impl Secrets {
 
 async fn list(store: &Store) -> Result<(), store::StoreError> {
     let found = store.sealed_by_key().await?;
+    store.note(&Deed::of(Action::SecretsList, ObjectKind::Installation, "secrets")).await?;
     let width = found.keys().map(String::len).max().unwrap_or(0).max("key".len());
     println!("{:width$}  {:>14}  {:>14}", "key", "webhook values", "stored answers");
     for (id, sealed) in found {
@@ -57,6 +58,11 @@ async fn list(store: &Store) -> Result<(), store::StoreError> {
 
 async fn rekey(store: &Store) -> Result<bool, store::StoreError> {
     let Rekeyed { webhooks, answers, unopened } = store.rekey().await?;
+    let unopened_rows = unopened.as_ref().map_or(0, |(count, _)| *count);
+    let deed = Deed::of(Action::SecretsRekey, ObjectKind::Installation, "secrets");
+    let came_to =
+        format!("{webhooks} webhooks, {answers} stored answers, {unopened_rows} not opened");
+    store.note(&deed.outcome(&came_to)).await?;
     println!("Encrypted anew: {webhooks} webhooks, {answers} stored answers.");
     let Some((count, reason)) = unopened else {
         return Ok(true);

@@ -6,9 +6,11 @@ use std::time::Duration;
 use anyhow::anyhow;
 use clap::Args;
 use domain::UserId;
-use domain::setting::parse_duration;
+use domain::setting::{format_duration, parse_duration};
+use store::{Action, Deed, ObjectKind};
 use time::OffsetDateTime;
 
+use crate::commands::{parts, trail};
 use crate::config::{Settings, env_key};
 
 /// Make an access token.
@@ -42,8 +44,15 @@ impl Token {
             anyhow!("{key}: {}; tokens are made with it, whatever auth.jwks is", e.message)
         })?;
         let roles: Vec<&str> = self.roles.iter().map(String::as_str).collect();
-        println!("{}", issue(settings, &self.user, &roles, self.expires_in));
-        Ok(ExitCode::SUCCESS)
+        parts::command("token", settings, async {
+            let length = format_duration(self.expires_in);
+            let deed = Deed::of(Action::TokenIssue, ObjectKind::User, self.user.as_str())
+                .belonging_to(&self.user)
+                .outcome(&format!("roles {}, good for {length}", roles.join(",")));
+            trail::note(settings, &deed).await;
+            println!("{}", issue(settings, &self.user, &roles, self.expires_in));
+            Ok(ExitCode::SUCCESS)
+        })
     }
 }
 
