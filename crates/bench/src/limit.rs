@@ -18,7 +18,7 @@ use lapin::options::{
     QueueBindOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
+use lapin::{Channel, ExchangeKind};
 use sha2::Sha256;
 use tokio::sync::Semaphore;
 
@@ -41,7 +41,7 @@ fn sender() -> Sender {
 /// # Errors
 /// When the broker refuses.
 pub async fn declare(url: &str) -> anyhow::Result<()> {
-    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let connection = crate::servers::connect(url).await?;
     let channel = connection.create_channel().await?;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let none = FieldTable::default;
@@ -65,7 +65,7 @@ pub async fn consume_sign_post_acknowledge(
     target: &str,
     copies: u16,
 ) -> anyhow::Result<()> {
-    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let connection = crate::servers::connect(url).await?;
     let channel = connection.create_channel().await?;
     let prefetch = (UNDER_WAY / copies.max(1)).max(4);
     channel.basic_qos(prefetch, BasicQosOptions::default()).await?;

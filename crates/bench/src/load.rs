@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 
 use crate::event::unix_micros;
 
@@ -36,7 +36,7 @@ impl AmqpPublisher {
     /// # Errors
     /// When the broker does not answer.
     pub async fn connect(url: &str) -> anyhow::Result<Self> {
-        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let connection = crate::servers::connect(url).await?;
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         Ok(Self { _connection: connection, channel })

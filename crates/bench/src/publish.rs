@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::{StreamExt as _, stream};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::ShortString;
-use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
 
 use crate::event::SampleEvent;
 use crate::http::{HttpClient, HttpError};
@@ -64,7 +64,7 @@ impl AmqpPublisher {
     /// # Errors
     /// [`PublishError::Broker`].
     pub async fn to_exchange(url: &str, exchange: &str) -> Result<Self, PublishError> {
-        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let connection = crate::servers::connect(url).await?;
         let channel = connection.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         Ok(Self { connection, channel, exchange: exchange.into() })

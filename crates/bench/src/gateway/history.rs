@@ -5,7 +5,6 @@ use std::sync::Arc;
 use futures::StreamExt as _;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ConnectionProperties};
 use tokio::task::JoinSet;
 
 use crate::gateway::crowd::Seen;
@@ -19,7 +18,7 @@ const AHEAD: u16 = 1_024;
 /// # Errors
 /// When the broker refuses.
 pub async fn follow(url: &str) -> anyhow::Result<(JoinSet<()>, Arc<Seen>)> {
-    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let connection = crate::servers::connect(url).await?;
     let channel = connection.create_channel().await?;
     channel.basic_qos(AHEAD, BasicQosOptions::default()).await?;
     let mut arguments = FieldTable::default();

@@ -30,6 +30,15 @@ pub async fn start_both(name: &'static str) -> anyhow::Result<(RabbitMq, Postgre
     starting.await?
 }
 
+/// A connection to the private broker at `url`, which is `amqp://` on this machine.
+///
+/// # Errors
+/// What lapin says.
+pub async fn connect(url: &str) -> lapin::Result<lapin::Connection> {
+    #[expect(clippy::disallowed_methods, reason = "a private broker of this machine, without TLS")]
+    lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await
+}
+
 /// Why a server is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {

@@ -3,10 +3,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bench::servers::{Postgres, PostgresOptions, RabbitMq};
+use lapin::BasicProperties;
 use lapin::options::QueueDeclareOptions;
 use lapin::options::{BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Connection, ConnectionProperties};
 
 /// Also true of a zombie, which nobody may be there to wait for.
 fn gone(pid: u32) -> bool {
@@ -27,7 +27,7 @@ fn wait_gone(pids: &[u32]) {
 }
 
 async fn publish(url: &str, body: &[u8]) {
-    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let connection = bench::servers::connect(url).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
@@ -41,7 +41,7 @@ async fn publish(url: &str, body: &[u8]) {
 }
 
 async fn fetch(url: &str) -> Vec<u8> {
-    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let connection = bench::servers::connect(url).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     let message = channel.basic_get("kept".into(), BasicGetOptions::default()).await.unwrap();
     message.expect("the message is there").delivery.data

@@ -19,8 +19,7 @@ async fn away(broker: &SharedBroker) -> String {
 
 /// A channel of a stranger to this crate.
 async fn stranger(url: &str) -> (lapin::Connection, lapin::Channel) {
-    let properties = lapin::ConnectionProperties::default();
-    let connection = lapin::Connection::connect(url, properties).await.unwrap();
+    let connection = bench::servers::connect(url).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     (connection, channel)
 }

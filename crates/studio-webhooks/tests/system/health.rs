@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures::StreamExt;
+use lapin::Connection;
 use lapin::options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use lapin::{Connection, ConnectionProperties};
 use serde_json::{Value, json};
 
 use crate::support::endpoint::Endpoint;
@@ -94,7 +94,7 @@ on_both!(
 
 /// Everything that is published to `studio.notices` from now on.
 async fn listen(url: &str) -> (Connection, lapin::Consumer) {
-    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let connection = bench::servers::connect(url).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     let own = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
     let queue = channel.queue_declare("".into(), own, FieldTable::default()).await.unwrap();

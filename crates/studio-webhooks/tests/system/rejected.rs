@@ -4,7 +4,6 @@ use bench::usage::peak_mib;
 use futures::StreamExt;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{Connection, ConnectionProperties};
 use serde_json::json;
 
 use crate::support::endpoint::Endpoint;
@@ -69,7 +68,7 @@ async fn messages_that_are_no_event_are_kept_with_their_reason() {
 
 /// The reasons of the next `count` messages in `studio.rejected`.
 async fn rejected(url: &str, count: usize) -> Vec<String> {
-    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let connection = bench::servers::connect(url).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     let options = BasicConsumeOptions::default();
     let queue = "studio.rejected".into();

@@ -2,7 +2,7 @@
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Confirmation, Connection, ConnectionProperties};
+use lapin::{BasicProperties, Confirmation};
 
 use crate::support::events::Published;
 use crate::support::studio::Studio;
@@ -48,7 +48,7 @@ async fn publish_amqp(url: &str, events: &[Published]) {
 
 /// Publishes bodies with their routing keys to `studio.events`, confirmed and routed.
 pub(crate) async fn publish_raw(url: &str, messages: &[(String, Vec<u8>)], content_type: &str) {
-    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let connection = bench::servers::connect(url).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
     let mut confirms = Vec::new();
@@ -68,7 +68,7 @@ pub(crate) async fn publish_raw(url: &str, messages: &[(String, Vec<u8>)], conte
 
 /// Puts a body into `studio.rejected`, as the dispatcher does.
 pub(crate) async fn publish_rejected(url: &str, body: &str, reason: &str) {
-    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
+    let connection = bench::servers::connect(url).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
     let mut headers = FieldTable::default();
