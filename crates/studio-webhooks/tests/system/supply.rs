@@ -102,6 +102,7 @@ fn every_exception_has_its_reason_and_every_check_is_strict() {
         }
     }
     assert_eq!(bans["multiple-versions"], "deny");
+    assert_eq!(bans["build"]["executables"], "deny");
     assert_eq!(
         (&sources["unknown-registry"], &sources["unknown-git"]),
         (&"deny".into(), &"deny".into())
