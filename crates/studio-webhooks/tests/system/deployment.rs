@@ -134,16 +134,17 @@ fn what_the_image_is_built_from_holds_no_secrets() {
 }
 
 /// Runs `service` with the names that the compose file gives it, and those alone. The values are
-/// its own, but for secrets and addresses, which are the test's.
+/// its own, but for secrets, which are the test's.
 fn start(studio: &Studio, service: &str) {
     let given = environment(&compose()["services"][service]);
     let environment = given.into_iter().map(|(name, value)| {
-        let own = value.contains("${") || name.ends_with("__BIND");
-        let value = if own { studio.setting(&name).to_owned() } else { value };
+        let value = if value.contains("${") { studio.setting(&name).to_owned() } else { value };
         (name, value)
     });
-    // What a container has, and a test does not: addresses that nobody else uses.
-    let apart = ["STUDIO__DELIVERY__ALLOW_NETWORKS"];
+    // What a container has, and a test does not: an address of its own, and endpoints outside.
+    let listens = format!("STUDIO__{}__BIND", service.to_uppercase());
+    let listens = (service != "migrate").then_some(listens.as_str());
+    let apart = listens.into_iter().chain(["STUDIO__DELIVERY__ALLOW_NETWORKS"]);
     let apart = apart.map(|name| (name.to_owned(), studio.setting(name).to_owned()));
     studio.spawn_with_only(service, service, environment.chain(apart));
 }
