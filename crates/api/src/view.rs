@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Cause, ProjectId, Webhook, WebhookId};
+use domain::{Cause, FailureKind, ProjectId, Webhook, WebhookId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use store::{AttemptRow, DeliveryRow, WebhookStats, WebhookWithStats};
@@ -315,7 +315,9 @@ struct AttemptView {
     /// The answer's status; null where none came.
     #[schema(required)]
     status_code: Option<u16>,
-    /// The kind of failure, for programs; null after a success.
+    /// The kind of failure, for programs: `status`, `redirect`, `timeout`, `network`, `tls`,
+    /// `exhausted`, or `address` where the address cannot be used, because nobody knows the name
+    /// or because it is not a public one. Null after a success.
     #[schema(required)]
     error_kind: Option<String>,
     /// The failure in words.
@@ -336,7 +338,7 @@ impl From<AttemptRow> for AttemptView {
             started_at: millis(row.started_at),
             response_time_ms: row.response_time_ms,
             status_code: row.status_code,
-            error_kind: row.error_kind,
+            error_kind: row.error_kind.map(|kind| FailureKind::shown_as(&kind).to_owned()),
             error: row.error,
             response_body: row.response_body,
             address: row.address,

@@ -193,7 +193,7 @@ fn from_unix_millis(millis: i64) -> Result<OffsetDateTime, InvalidTask> {
         .map_err(|_| InvalidTask("studio-not-before"))
 }
 
-/// What kind of failure an attempt met; the `kind` in the API's attempts.
+/// What kind of failure an attempt met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailureKind {
     /// The endpoint answered 400 or above.
@@ -215,7 +215,7 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// The name in the API and the store.
+    /// The name in the store, the log and `/metrics`; see [`FailureKind::shown_as`].
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -228,6 +228,27 @@ impl FailureKind {
             Self::BlockedAddress => "blocked_address",
             Self::Exhausted => "exhausted",
         }
+    }
+
+    /// Whether users must not learn which of several kinds it is: a name that nobody knows and
+    /// one that points inside look the same to them.
+    #[must_use]
+    pub const fn hides_why(self) -> bool {
+        matches!(self, Self::Dns | Self::BlockedAddress)
+    }
+
+    /// The name that users see for a kind of this name in the store. Operators see the kinds
+    /// apart, in the log and in `/metrics`.
+    ///
+    /// ```
+    /// # use domain::FailureKind;
+    /// assert_eq!(FailureKind::shown_as("dns"), FailureKind::shown_as("blocked_address"));
+    /// assert_eq!(FailureKind::shown_as("timeout"), "timeout");
+    /// ```
+    #[must_use]
+    pub fn shown_as(stored: &str) -> &str {
+        let hidden = [Self::Dns, Self::BlockedAddress].map(Self::as_str);
+        if hidden.contains(&stored) { "address" } else { stored }
     }
 }
 
@@ -272,6 +293,14 @@ impl AttemptReport {
     #[must_use]
     pub const fn succeeded(&self) -> bool {
         self.failure.is_none()
+    }
+
+    /// How long the endpoint took, as its user sees it: nothing where no request was sent because
+    /// of the address. How long we looked for it would tell which names our network knows.
+    #[must_use]
+    pub fn response_time(&self) -> Duration {
+        let hidden = |failure: &AttemptFailure| failure.kind.hides_why();
+        if self.failure.as_ref().is_some_and(hidden) { Duration::ZERO } else { self.duration }
     }
 }
 

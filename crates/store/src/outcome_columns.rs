@@ -110,7 +110,7 @@ fn length(bytes: usize) -> i64 {
 }
 
 fn millis(report: &AttemptReport) -> i64 {
-    i64::try_from(report.duration.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(report.response_time().as_millis()).unwrap_or(i64::MAX)
 }
 
 fn failure_text(outcome: &Outcome) -> String {

@@ -134,7 +134,7 @@ fn sample(user: &UserId, kind: EventType, seed: Seed) -> Result<Event, ApiError>
 }
 
 fn view(report: &AttemptReport, id: DeliveryId) -> TestView {
-    let response_time_ms = u64::try_from(report.duration.as_millis()).unwrap_or(u64::MAX);
+    let response_time_ms = u64::try_from(report.response_time().as_millis()).unwrap_or(u64::MAX);
     let response_body = String::from_utf8_lossy(&report.response).into_owned();
     let (status_code, log_id) = (report.status, id.to_string());
     match &report.failure {

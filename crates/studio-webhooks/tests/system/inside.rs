@@ -5,38 +5,93 @@ use serde_json::{Value, json};
 
 use crate::support::endpoint::{Endpoint, Script};
 use crate::support::events::Published;
-use crate::support::on_both;
 use crate::support::studio::{Backend, Studio, Webhook};
+use crate::support::{on_both, wait_for};
 
-/// The kinds of failure of a webhook's newest delivery.
-async fn error_kinds(studio: &Studio, webhook: &Webhook) -> Vec<Value> {
-    let log = studio.wait_for_log(webhook, "retrying").await;
-    let path = format!("/v1/webhooks/{}/logs/{}", webhook.id, log["id"].as_str().unwrap());
-    let (_, detail) = studio.call("GET", &path, &studio.token("usr_1", "user"), None).await;
-    let attempts = detail["data"]["attempts"].as_array().unwrap();
-    attempts.iter().map(|attempt| attempt["error_kind"].clone()).collect()
+/// Everything that its user is shown of a webhook with one delivery and one test: the test's
+/// answer, the webhook, its log with statistics, and each delivery with its attempts.
+async fn everything_shown(studio: &Studio, webhook: &Webhook) -> Vec<Value> {
+    let token = studio.token(&webhook.user, "user");
+    let base = format!("/v1/webhooks/{}", webhook.id);
+    let (status, tested) = studio.call("POST", &format!("{base}/test"), &token, None).await;
+    assert_eq!((status, &tested["data"]["delivered"]), (200, &json!(false)));
+    studio.publish(&Published::in_project(&webhook.user, "p")).await;
+    let failed = wait_for("both logs being over", || async {
+        let logs = studio.logs(webhook).await;
+        let over = logs.len() == 2 && logs.iter().all(|log| log["status"] == "failed");
+        over.then_some(logs)
+    })
+    .await;
+    let mut shown = vec![tested, json!(failed)];
+    let deliveries =
+        failed.iter().map(|log| format!("{base}/logs/{}", log["id"].as_str().unwrap()));
+    let events =
+        failed.iter().map(|log| format!("/v1/events/{}", log["event_id"].as_str().unwrap()));
+    let paths = [base.clone(), format!("{base}/logs"), format!("{base}/jobs")];
+    for path in paths.into_iter().chain(deliveries).chain(events) {
+        shown.push(studio.call("GET", &path, &token, None).await.1);
+    }
+    shown
 }
 
-async fn a_name_that_points_inside_is_blocked_in_deliveries_and_tests(backend: Backend) {
+/// `value` without what must differ: ids, times, and the names that the user gave.
+fn without_names(value: &Value, names: &[&str]) -> Value {
+    let differs = |key: &str| {
+        key == "id" || key.ends_with("_id") || key.ends_with("_at")
+            // They hold ids, or are as long as ids.
+            || matches!(key, "timestamp" | "secret" | "body" | "headers" | "payload_size_bytes")
+    };
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| {
+                let known = differs(key) && !value.is_null();
+                (key.clone(), if known { json!("…") } else { without_names(value, names) })
+            })
+            .collect(),
+        Value::Array(values) => values.iter().map(|value| without_names(value, names)).collect(),
+        Value::String(text) => {
+            json!(names.iter().fold(text.clone(), |text, name| text.replace(name, "NAME")))
+        }
+        other => other.clone(),
+    }
+}
+
+async fn a_name_that_points_inside_looks_like_one_that_nobody_knows(backend: Backend) {
     let (dns, spy) = (FakeDns::start().await.unwrap(), Endpoint::answering([200]).await);
     let loopback = std::net::Ipv4Addr::LOCALHOST;
     dns.answer("inside.test", [DnsAnswer::address(loopback)]);
     let settings = [
         ("STUDIO__DELIVERY__DNS_SERVERS", dns.address().to_string()),
+        ("STUDIO__DELIVERY__RETRY_DELAYS", "1s,1s,1s,1s".to_owned()),
         // Nothing of this machine.
         ("STUDIO__DELIVERY__ALLOW_NETWORKS", "192.0.2.0/24".to_owned()),
     ];
     let studio = Studio::with(backend, &settings.each_ref().map(|(k, v)| (*k, v.as_str()))).await;
-    let url = spy.url().replace("127.0.0.1", "inside.test");
-    let webhook = studio.webhook("usr_1", &url, json!({})).await;
-    let token = studio.token("usr_1", "user");
-    let test = format!("/v1/webhooks/{}/test", webhook.id);
-    let (status, tested) = studio.call("POST", &test, &token, None).await;
-    assert_eq!((status, &tested["data"]["delivered"]), (200, &json!(false)));
-    assert_eq!(tested["data"]["error"], "The address cannot be used");
-    studio.publish(&Published::in_project("usr_1", "p")).await;
-    assert_eq!(error_kinds(&studio, &webhook).await[0], "blocked_address");
+    let mut shown = Vec::new();
+    for (user, name) in [("usr_1", "inside.test"), ("usr_2", "nobody.test")] {
+        let url = spy.url().replace("127.0.0.1", name);
+        let webhook = studio.webhook(user, &url, json!({})).await;
+        shown.push(everything_shown(&studio, &webhook).await);
+    }
+    let names = ["inside.test", "nobody.test", "usr_1", "usr_2"];
+    let [inside, nobody] = [&shown[0], &shown[1]]
+        .map(|all| all.iter().map(|value| without_names(value, &names)).collect::<Vec<_>>());
+    for (inside, nobody) in inside.iter().zip(&nobody) {
+        assert_eq!(inside, nobody);
+    }
+    let text = json!(shown[0]).to_string();
+    assert!(
+        text.contains("The address cannot be used") && text.contains(r#""error_kind":"address""#),
+        "{text}"
+    );
+    assert!(!text.contains("blocked") && !text.contains("dns"), "{text}");
     assert_eq!(spy.count(), 0);
+    // Operators see which it was.
+    let metrics = studio.metrics(&studio.dispatcher).await;
+    for kind in ["blocked_address", "dns"] {
+        assert!(metrics.contains(&format!("result=\"{kind}\"")), "{kind}: {metrics}");
+    }
 }
 
 async fn proxies_of_the_environment_are_not_used(backend: Backend) {
@@ -93,7 +148,7 @@ async fn the_products_own_addresses_are_no_endpoints(backend: Backend) {
 }
 
 on_both!(
-    a_name_that_points_inside_is_blocked_in_deliveries_and_tests,
+    a_name_that_points_inside_looks_like_one_that_nobody_knows,
     proxies_of_the_environment_are_not_used,
     no_redirect_is_followed_whatever_its_status_and_target,
     the_products_own_addresses_are_no_endpoints,
