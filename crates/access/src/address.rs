@@ -20,7 +20,10 @@ impl Proxies {
         self.0.is_empty()
     }
 
-    fn trust(&self, address: IpAddr) -> bool {
+    /// Whether `address` is one of the proxies.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
@@ -36,7 +39,7 @@ impl Proxies {
         let mut nearest = peer.to_canonical();
         let hops = forwarded.rev().flat_map(|line| line.rsplit(',')).take(LOOKED_AT);
         for hop in hops {
-            if !self.trust(nearest) {
+            if !self.contains(nearest) {
                 break;
             }
             match address_of(hop.trim()) {

@@ -26,6 +26,10 @@ pub struct AuthConfig {
     pub issuer: String,
     /// The `aud` that tokens must have; not checked when empty, the default.
     pub audience: String,
+    /// Wrong tokens from one address in a minute (of IPv6, one /64), for all services of the
+    /// process: the API's `wrong_token_limit`; 0, the default here, for no limit.
+    #[serde(skip)]
+    pub wrong_token_limit: u32,
 }
 
 impl Default for AuthConfig {
@@ -37,6 +41,7 @@ impl Default for AuthConfig {
             jwks_allow_http: false,
             issuer: String::new(),
             audience: String::new(),
+            wrong_token_limit: 0,
         }
     }
 }

@@ -5,14 +5,17 @@
 //! RFC 7519, RFC 8725). And where they call from, which tells apart those without a token.
 
 mod address;
+mod admission;
 mod claims;
 mod config;
 mod jwks;
 mod roles;
 mod token;
 mod verifier;
+mod wrong_tokens;
 
 pub use address::{Proxies, network_of};
+pub use admission::Refused;
 pub use config::{AccessError, AuthConfig};
 pub use roles::Roles;
 pub use token::issue;

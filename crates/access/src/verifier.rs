@@ -12,6 +12,7 @@ use time::{Duration, OffsetDateTime};
 use crate::claims::Strict;
 use crate::jwks::{Algorithm, Jwks, PublicKeys};
 use crate::token::hs256;
+use crate::wrong_tokens::WrongTokens;
 use crate::{AccessError, AuthConfig, Roles};
 
 /// Longest token, bytes.
@@ -34,6 +35,7 @@ struct Settings {
     jwks: Option<Arc<Jwks>>,
     issuer: String,
     audience: String,
+    wrong_tokens: WrongTokens,
 }
 
 /// Who is calling and what they may do.
@@ -120,6 +122,7 @@ impl Verifier {
             jwks,
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
+            wrong_tokens: WrongTokens::new(config.wrong_token_limit),
         })))
     }
 
@@ -140,6 +143,11 @@ impl Verifier {
             return Err(Denied::Expired(access));
         }
         Ok(access)
+    }
+
+    /// Counts wrong tokens of every service that this verifier is shared with.
+    pub(crate) fn wrong_tokens(&self) -> &WrongTokens {
+        &self.0.wrong_tokens
     }
 
     /// Waits, two seconds at most, for the key that `token` names, if it is unknown and the keys

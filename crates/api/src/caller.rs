@@ -6,7 +6,7 @@
 use std::future::{Ready, ready};
 use std::net::{IpAddr, Ipv4Addr};
 
-use access::{Access, Denied, Roles};
+use access::{Access, Denied, Refused, Roles};
 use actix_web::body::BoxBody;
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::AUTHORIZATION;
@@ -193,13 +193,13 @@ async fn authenticate(request: &HttpRequest, api: &Api) -> Result<Access, ApiErr
     let token = token(request).ok_or(ApiError::Unauthorized(
         "send an access token in one header: Authorization: Bearer <access_token>",
     ))?;
-    api.verifier.learn(token, OffsetDateTime::now_utc()).await;
-    api.verifier.verify(token, OffsetDateTime::now_utc()).map_err(|denied| match denied {
-        Denied::Expired(_) => ApiError::Unauthorized("the access token has expired"),
-        Denied::Invalid => match api.limits.count_wrong_token(address(request, api)) {
-            Ok(()) => ApiError::Unauthorized("the access token is not valid"),
-            Err(too_many) => too_many,
-        },
+    let admitted = api.verifier.admit(token, address(request, api), OffsetDateTime::now_utc());
+    admitted.await.map_err(|refused| match refused {
+        Refused::Token(Denied::Expired(_)) => {
+            ApiError::Unauthorized("the access token has expired")
+        }
+        Refused::Token(Denied::Invalid) => ApiError::Unauthorized("the access token is not valid"),
+        Refused::TooMany(seconds) => ApiError::TooManyRequests(seconds),
     })
 }
 

@@ -1,7 +1,10 @@
 //! Settings of the API.
 
+use std::time::Duration;
+
 use access::Proxies;
 use domain::setting;
+use listener::Rules;
 use serde::Deserialize;
 
 use crate::cors::Origins;
@@ -27,6 +30,14 @@ pub struct ApiConfig {
     /// Proxies whose `X-Forwarded-For` is believed: networks such as `10.0.0.0/8`, separated by
     /// commas; none by default.
     pub trusted_proxies: Proxies,
+    /// Connections of one address at a time (of IPv6, one /64), those of `trusted_proxies` not
+    /// counted; what is over is refused (429). 1,024 by default, 0 for no limit.
+    #[serde(deserialize_with = "setting::number")]
+    pub connections_per_address: usize,
+    /// How long a connection may take nothing of what is sent to it before it is ended; 30 s by
+    /// default. Counts for every listener of every service.
+    #[serde(deserialize_with = "setting::duration")]
+    pub stalled_after: Duration,
     /// Pages that browsers may call the API from: origins such as `https://studio.example`,
     /// separated by commas; none by default.
     pub origins: Origins,
@@ -51,10 +62,26 @@ impl Default for ApiConfig {
             redelivery_limit: 60,
             wrong_token_limit: 60,
             trusted_proxies: Proxies::default(),
+            connections_per_address: 1_024,
+            stalled_after: Duration::from_secs(30),
             origins: Origins::default(),
             max_webhooks: 100,
             idempotency_keys: 100_000,
             kept_answers: 8 * 1024 * 1024,
+        }
+    }
+}
+
+impl ApiConfig {
+    /// The rules of the API's listener.
+    #[must_use]
+    pub fn door(&self) -> Rules {
+        Rules {
+            name: "api",
+            stalled_after: self.stalled_after,
+            per_address: self.connections_per_address,
+            setting: "api.connections_per_address",
+            proxies: self.trusted_proxies.clone(),
         }
     }
 }

@@ -1,14 +1,17 @@
-//! `/healthz`, `/readyz` and `/metrics`
+//! `/healthz` and the public `/readyz`; what operators are told in their place.
 
 use std::time::Duration;
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
+use async_trait::async_trait;
 use broker::Health;
+use operate::{Readiness, Watched};
 use serde::Serialize;
+use serde_json::{Value, json};
 use utoipa::ToSchema;
 
-use crate::Api;
+use crate::{Api, metrics};
 
 /// Longest wait for the database's answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -22,13 +25,10 @@ pub(crate) struct Liveness {
 
 /// Whether requests can be served.
 #[derive(Serialize, ToSchema)]
-pub(crate) struct Readiness {
+#[schema(as = Readiness)]
+pub(crate) struct ReadinessView {
     /// `ready` or `away`
     status: &'static str,
-    /// `ready`, or why the database is not.
-    store: String,
-    /// `ready`, or why the broker is not.
-    broker: String,
 }
 
 /// Whether it lives
@@ -39,50 +39,43 @@ pub(crate) struct Readiness {
     responses((status = 200, description = "It lives.", body = Liveness)),
 )]
 pub(crate) async fn healthz() -> HttpResponse {
-    HttpResponse::Ok().json(Liveness { status: "ok" })
+    operate::healthz().await
 }
 
 /// Whether it is ready
 ///
-/// Whether requests can be served: 503 names what is away.
+/// Whether requests can be served. What is away is told to operators, on a port of their own.
 #[utoipa::path(
     get, path = "/readyz", operation_id = "readyz", tag = "Operations",
     responses(
-        (status = 200, description = "Requests can be served.", body = Readiness),
-        (status = 503, description = "They cannot: something is away.", body = Readiness),
+        (status = 200, description = "Requests can be served.", body = ReadinessView),
+        (status = 503, description = "They cannot: something is away.", body = ReadinessView),
     ),
 )]
 pub(crate) async fn readyz(api: Data<Api>) -> HttpResponse {
-    let store = match tokio::time::timeout(PATIENCE, api.store.ping()).await {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some("the database does not answer".to_owned()),
-    };
-    let broker = match api.broker.health() {
-        Health::Ready => None,
-        Health::Away(reason) => Some(reason),
-    };
-    let ready = store.is_none() && broker.is_none();
-    let or_ready = |reason: Option<String>| reason.unwrap_or_else(|| "ready".to_owned());
-    let body = Readiness {
-        status: if ready { "ready" } else { "away" },
-        store: or_ready(store),
-        broker: or_ready(broker),
-    };
-    if ready {
-        HttpResponse::Ok().json(body)
-    } else {
-        HttpResponse::ServiceUnavailable().json(body)
-    }
+    operate::bare(&api.readiness().await)
 }
 
-/// Metrics
-///
-/// What Prometheus reads.
-#[utoipa::path(
-    get, path = "/metrics", operation_id = "metrics", tag = "Operations",
-    responses((status = 200, description = "Prometheus' text format.", body = String, content_type = "text/plain")),
-)]
-pub(crate) async fn metrics() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(telemetry::render())
+#[async_trait]
+impl Watched for Api {
+    fn name(&self) -> &'static str {
+        "api"
+    }
+
+    async fn readiness(&self) -> Readiness {
+        let store = match tokio::time::timeout(PATIENCE, self.store.ping()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("the database does not answer".to_owned()),
+        };
+        let broker = match self.broker.health() {
+            Health::Ready => None,
+            Health::Away(reason) => Some(reason),
+        };
+        Readiness::of([("store", store), ("broker", broker)])
+    }
+
+    fn waiting(&self) -> Value {
+        json!({ "requests": metrics::under_way() })
+    }
 }

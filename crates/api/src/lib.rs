@@ -37,12 +37,12 @@ mod view;
 mod webhooks;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use access::Verifier;
 use actix_web::{App, HttpServer};
 use broker::SharedBroker;
 use delivery::Sender;
+use listener::Door;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +62,7 @@ pub struct Api {
     limits: Arc<limits::RateLimits>,
     kept: Arc<kept::KeptAnswers>,
     config: Arc<ApiConfig>,
+    door: Arc<Door>,
 }
 
 impl Api {
@@ -76,12 +77,16 @@ impl Api {
     ) -> Self {
         let limits = Arc::new(limits::RateLimits::new(&config));
         let kept = Arc::new(kept::KeptAnswers::new(config.kept_answers));
-        Self { store, broker, sender, verifier, limits, kept, config: Arc::new(config) }
+        let door = Door::new(config.door());
+        Self { store, broker, sender, verifier, limits, kept, config: Arc::new(config), door }
+    }
+
+    /// The door of the API's own listener.
+    #[must_use]
+    pub fn door(&self) -> Arc<Door> {
+        self.door.clone()
     }
 }
-
-/// Longest time that a request's head may take to arrive.
-const SLOWEST_HEAD: Duration = Duration::from_secs(10);
 
 /// Serves the API until `stop`; requests under way get 10 s to finish.
 ///
@@ -92,13 +97,9 @@ pub async fn serve(
     listener: std::net::TcpListener,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    let server = HttpServer::new(move || App::new().configure(routes(api.clone())))
-        .tcp_nodelay(true)
-        .client_request_timeout(SLOWEST_HEAD)
-        .shutdown_timeout(10)
-        .disable_signals()
-        .listen(listener)?
-        .run();
+    let door = api.door();
+    let server = HttpServer::new(move || App::new().configure(routes(api.clone())));
+    let server = listener::serve_at(server.shutdown_timeout(10), listener, &door)?.run();
     let handle = server.handle();
     tokio::spawn(async move {
         stop.cancelled().await;

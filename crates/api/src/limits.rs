@@ -1,12 +1,10 @@
-//! How much a user may do in a minute, and how many wrong tokens an address may send.
+//! How much a user may do in a minute.
 
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use access::network_of;
 use domain::UserId;
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
@@ -26,18 +24,11 @@ const TESTS: u32 = 10;
 /// Requests between two rounds of forgetting those at rest.
 const ROUND: u32 = 10_000;
 
-/// Addresses that are told apart, at most: anybody can have many.
-const ADDRESSES: usize = 50_000;
-
-/// Stands for every address when there are too many to tell apart.
-const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-
 /// The limits; none where they are switched off.
 pub(crate) struct RateLimits {
     requests: Option<Limit<UserId>>,
     tests: Option<Limit<UserId>>,
     redeliveries: Option<Limit<UserId>>,
-    wrong_tokens: Option<Limit<IpAddr>>,
 }
 
 struct Limit<K: Hash + Eq + Clone> {
@@ -83,7 +74,6 @@ impl RateLimits {
             requests: limit(config, config.rate_limit),
             tests: limit(config, TESTS),
             redeliveries: limit(config, config.redelivery_limit),
-            wrong_tokens: limit(config, config.wrong_token_limit),
         }
     }
 
@@ -106,19 +96,6 @@ impl RateLimits {
     /// [`ApiError::TooManyRequests`] with the seconds to wait.
     pub(crate) fn count_redelivery(&self, user: &UserId) -> Result<(), ApiError> {
         self.redeliveries.as_ref().map_or(Ok(()), |limit| limit.count(user).check())
-    }
-
-    /// Counts a wrong token from `address`. Right ones are not counted and never refused for it:
-    /// behind one address there may be many callers.
-    ///
-    /// # Errors
-    /// [`ApiError::TooManyRequests`] with the seconds to wait.
-    pub(crate) fn count_wrong_token(&self, address: IpAddr) -> Result<(), ApiError> {
-        let Some(limit) = &self.wrong_tokens else {
-            return Ok(());
-        };
-        let known = limit.limiter.len() < ADDRESSES;
-        limit.count(&if known { network_of(address) } else { ANY }).check()
     }
 }
 
@@ -181,20 +158,6 @@ mod tests {
             assert!(limits.count(&user("a")).is_none());
             assert!(limits.count_test(&user("a")).is_ok());
             assert!(limits.count_redelivery(&user("a")).is_ok());
-            assert!(limits.count_wrong_token(ANY).is_ok());
         }
-    }
-    #[test]
-    fn addresses_are_told_apart_until_there_are_too_many() {
-        // One a minute: nobody is forgotten while this runs.
-        let limits = RateLimits::new(&ApiConfig { wrong_token_limit: 1, ..ApiConfig::default() });
-        let address = |n: u32| IpAddr::from(Ipv4Addr::from_bits(n));
-        assert!(limits.count_wrong_token(address(7)).is_ok());
-        assert!(limits.count_wrong_token(address(7)).is_err());
-        for n in 0..60_000 {
-            let _any: Result<(), ApiError> = limits.count_wrong_token(address(0x0a00_0000 + n));
-        }
-        assert!(limits.wrong_tokens.as_ref().unwrap().limiter.len() <= ADDRESSES + 1);
-        assert!(limits.count_wrong_token(address(0x0b00_0000)).is_err(), "all others together");
     }
 }

@@ -62,7 +62,6 @@ use crate::{audit, catalogue, events, health, jobs, logs, sign_out, webhooks};
         sign_out::sign_out,
         health::healthz,
         health::readyz,
-        health::metrics,
     ),
 )]
 struct Api;

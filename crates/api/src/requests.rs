@@ -40,6 +40,7 @@ pub async fn observe(
         // Mounted around several services, and around one of them.
         return next.call(request).await.map(ServiceResponse::map_into_boxed_body);
     }
+    let _under_way = metrics::UnderWay::begin();
     let began = Instant::now();
     let name = name(request.headers());
     request.extensions_mut().insert(RequestName(name.clone()));
@@ -66,7 +67,7 @@ pub async fn observe(
     let route = answer.request().match_pattern();
     metrics::count(method.as_str(), route.as_deref().unwrap_or("unknown"), status, took);
     // Probes come every few seconds and say nothing.
-    if !matches!(path.as_str(), "/healthz" | "/readyz" | "/metrics") {
+    if !matches!(path.as_str(), "/healthz" | "/readyz") {
         let duration_ms = took.as_micros() as f64 / 1_000.0;
         tracing::info!(request.id = %name, %method, path, status, duration_ms, "{method} answered {status}");
     }

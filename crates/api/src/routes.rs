@@ -53,7 +53,6 @@ pub(crate) fn table() -> Vec<Entry> {
     vec![
         at("/healthz", [public(GET, health::healthz)]),
         at("/readyz", [public(GET, health::readyz)]),
-        at("/metrics", [public(GET, health::metrics)]),
         at("/openapi.json", [public(GET, openapi::serve)]),
         at("/docs", [public(GET, docs_page::page)]),
         at("/docs/page.css", [public(GET, docs_page::style)]),

@@ -29,6 +29,11 @@ impl Circuit {
         self.failures == 0
     }
 
+    /// Whether it lets only probes through.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Whether an attempt may be made at `now`. An open circuit lets one through for each pause.
     ///
     /// # Errors
@@ -53,10 +58,12 @@ impl Circuit {
         limit: u32,
         pause: Duration,
     ) {
-        use FailureKind::{Dns, Network, Timeout, Tls};
+        use FailureKind::{BlockedAddress, Dns, Network, Timeout, Tls};
         let unreached = match report.failure.as_ref().map(|failure| failure.kind) {
             Some(Timeout) => true,
-            Some(Network | Tls | Dns) => report.duration >= SLOW,
+            // A name that points inside is treated as one that is unknown: the webhook's user must
+            // not learn which it is from when the attempts are made.
+            Some(Network | Tls | Dns | BlockedAddress) => report.duration >= SLOW,
             _ => false,
         };
         if !unreached {

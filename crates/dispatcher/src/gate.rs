@@ -169,6 +169,16 @@ impl Gate {
         self.circuit().is_untroubled()
     }
 
+    /// Requests that wait a moment for room.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Whether its endpoint is left alone, but for probes.
+    pub(crate) fn is_open(&self) -> bool {
+        self.circuit().is_open()
+    }
+
     fn circuit(&self) -> std::sync::MutexGuard<'_, Circuit> {
         self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
     }

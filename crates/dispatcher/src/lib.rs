@@ -12,7 +12,6 @@ mod claims;
 mod config;
 mod exhaustion;
 mod gate;
-mod health;
 mod intake;
 mod jobs;
 mod metrics;
@@ -27,6 +26,7 @@ mod slots;
 mod subscribers;
 mod suspects;
 mod sweep;
+mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +40,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::DispatcherConfig;
-pub use health::serve_health;
+pub use watch::Watch;
 
 use crate::claims::Claims;
 use crate::exhaustion::Exhaustion;
@@ -67,6 +67,8 @@ pub struct Parts {
     pub audit_retention: Duration,
     /// Its own settings.
     pub config: DispatcherConfig,
+    /// What operators see of it.
+    pub watch: Arc<Watch>,
 }
 
 /// What every task of a running dispatcher shares.
@@ -97,7 +99,8 @@ struct Context {
 /// Works until `stop`, then takes nothing new, finishes what is under way within the grace
 /// period, hands back the rest and returns. The broker and the store stay open.
 pub async fn run(parts: Parts, stop: CancellationToken) {
-    let Parts { store, broker, sender, schedule, retention, audit_retention, config } = parts;
+    let Parts { store, broker, sender, schedule, retention, audit_retention, config, watch } =
+        parts;
     let tasks = TaskTracker::new();
     let (notices, told) = Notices::new();
     let judge = (notices.clone(), notices::rules(&schedule, &config));
@@ -124,6 +127,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         failing: Failing::default(),
         exhaustion: Exhaustion::default(),
     });
+    watch.begin(&context);
     let mut lanes = vec![
         tokio::spawn(intake::run(context.clone(), Queue::Dispatch, config.prefetch)),
         tokio::spawn(intake::run(context.clone(), Queue::Deliver, config.deliver_prefetch)),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use domain::{AttemptReport, UserId, WebhookId};
+use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::DispatcherConfig;
@@ -29,6 +30,8 @@ pub(crate) struct Slots {
     first: Arc<Semaphore>,
     later: Arc<Semaphore>,
     slow: Arc<Semaphore>,
+    /// How many each of the three has when nothing is under way.
+    sizes: [usize; 3],
     /// With fewer free, slow requests are scarce.
     scarce: usize,
     limits: Limits,
@@ -47,10 +50,13 @@ pub(crate) struct Slot {
 impl Slots {
     pub(crate) fn new(config: &DispatcherConfig) -> Self {
         let slow = config.slow_requests.max(8);
+        let sizes = [config.concurrency.max(1), config.retry_concurrency.max(1), slow];
+        let [first, later, slow_room] = sizes.map(|size| Arc::new(Semaphore::new(size)));
         Self {
-            first: Arc::new(Semaphore::new(config.concurrency.max(1))),
-            later: Arc::new(Semaphore::new(config.retry_concurrency.max(1))),
-            slow: Arc::new(Semaphore::new(slow)),
+            first,
+            later,
+            slow: slow_room,
+            sizes,
             scarce: slow / 2,
             limits: Limits {
                 per_webhook: config.per_webhook.max(1),
@@ -121,6 +127,24 @@ impl Slots {
         };
         let permit = lane.clone().acquire_owned().await.expect("the semaphores are never closed");
         Slot { entered, permit, slow: self.slow.clone() }
+    }
+
+    /// How many requests are under way of how many that may be, and who waits for room.
+    pub(crate) fn profile(&self) -> Value {
+        let used = |room: &Semaphore, most: usize| json!({ "under_way": most.saturating_sub(room.available_permits()), "at_most": most });
+        let [first, later, slow] = self.sizes;
+        let waiting: usize = self.gates.iter().map(|gate| gate.waiting()).sum();
+        let open = self.gates.iter().filter(|gate| gate.is_open()).count();
+        json!({
+            "first_attempts": used(&self.first, first),
+            "retries": used(&self.later, later),
+            "slow_requests": used(&self.slow, slow),
+            "webhooks": self.gates.len(),
+            "users": self.users.len(),
+            "hosts": self.hosts.len(),
+            "waiting_for_room": waiting,
+            "open_circuits": open,
+        })
     }
 
     /// Remembers what came of an attempt.

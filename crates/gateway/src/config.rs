@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::setting;
+use listener::Rules;
 use serde::Deserialize;
 
 use crate::outbox::Patience;
@@ -21,6 +22,10 @@ pub struct GatewayConfig {
     /// Proxies whose `X-Forwarded-For` is believed: those of the API.
     #[serde(skip)]
     pub trusted_proxies: access::Proxies,
+    /// How long a connection may take nothing of what is sent to it before the kernel ends it:
+    /// the API's `stalled_after`, 30 s by default.
+    #[serde(skip)]
+    pub unread_after: Duration,
     /// How often a ping frame is sent; 30 s by default.
     #[serde(deserialize_with = "setting::duration")]
     pub ping_every: Duration,
@@ -45,9 +50,9 @@ pub struct GatewayConfig {
     /// Connections of one user, at most (4502); 32 by default.
     #[serde(deserialize_with = "setting::number")]
     pub connections_per_user: usize,
-    /// Connections of one address, at most (429); 0, the default, sets no limit: behind a proxy
-    /// that `api.trusted_proxies` does not name, all have the same address. Of IPv6, a /64 is one
-    /// address.
+    /// Connections of one address, at most (429); 1,024 by default, 0 for no limit. Behind a
+    /// proxy that `api.trusted_proxies` does not name, all have the same address. Of IPv6, a /64
+    /// is one address.
     #[serde(deserialize_with = "setting::number")]
     pub connections_per_address: usize,
     /// Projects that one connection may subscribe to; 100 by default.
@@ -90,6 +95,7 @@ impl Default for GatewayConfig {
             bind: "127.0.0.1:8081".into(),
             origins: Vec::new(),
             trusted_proxies: access::Proxies::default(),
+            unread_after: Duration::from_secs(30),
             ping_every: Duration::from_secs(30),
             silent_after: Duration::from_secs(60),
             queue_bytes: 256 * 1024,
@@ -97,7 +103,7 @@ impl Default for GatewayConfig {
             worker_queue_bytes: 128 * 1024 * 1024,
             connections: 50_000,
             connections_per_user: 32,
-            connections_per_address: 0,
+            connections_per_address: 1_024,
             subscriptions: 100,
             message_bytes: 4 * 1024,
             messages_per_second: 10,
@@ -116,6 +122,18 @@ impl GatewayConfig {
     pub(crate) fn tick(&self) -> Duration {
         (self.ping_every.min(self.silent_after) / 30)
             .clamp(Duration::from_millis(10), Duration::from_secs(1))
+    }
+
+    /// The rules of the gateway's listener. A connection over the limit of its address is told
+    /// so after the upgrade was asked for; twice as many are refused before.
+    pub(crate) fn door(&self) -> Rules {
+        Rules {
+            name: "gateway",
+            stalled_after: self.unread_after,
+            per_address: self.connections_per_address.saturating_mul(2),
+            setting: "twice gateway.connections_per_address",
+            proxies: self.trusted_proxies.clone(),
+        }
     }
 
     pub(crate) fn patience(&self) -> Patience {

@@ -1,29 +1,49 @@
-//! `/healthz`, `/readyz` and `/metrics` of a gateway that runs by itself.
+//! The public `/readyz` of a gateway that runs by itself, and what operators are told.
 
 use actix_web::HttpResponse;
 use actix_web::web::Data;
+use async_trait::async_trait;
 use broker::Health;
-use serde_json::json;
+use operate::{Readiness, Watched};
+use serde_json::{Value, json};
 
 use crate::Gateway;
 
-pub(crate) async fn healthz() -> HttpResponse {
-    HttpResponse::Ok().json(json!({ "status": "ok" }))
-}
-
 /// Ready once the history has been caught up with: then clients can resume here.
 pub(crate) async fn readyz(gateway: Data<Gateway>) -> HttpResponse {
-    let (status, broker) = match gateway.broker.health() {
-        Health::Away(reason) => ("away", reason),
-        Health::Ready if gateway.hub.is_draining() => ("draining", "ready".to_owned()),
-        Health::Ready if !gateway.hub.is_following() => ("catching up", "ready".to_owned()),
-        Health::Ready => {
-            return HttpResponse::Ok().json(json!({ "status": "ready", "broker": "ready" }));
-        }
-    };
-    HttpResponse::ServiceUnavailable().json(json!({ "status": status, "broker": broker }))
+    operate::bare(&gateway.readiness().await)
 }
 
-pub(crate) async fn metrics() -> HttpResponse {
-    HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(telemetry::render())
+#[async_trait]
+impl Watched for Gateway {
+    fn name(&self) -> &'static str {
+        "gateway"
+    }
+
+    async fn readiness(&self) -> Readiness {
+        let broker = match self.broker.health() {
+            Health::Ready => None,
+            Health::Away(reason) => Some(reason),
+        };
+        let history = if self.hub.is_draining() {
+            Some("draining")
+        } else if self.hub.is_following() {
+            None
+        } else {
+            Some("catching up")
+        };
+        Readiness::of([("broker", broker), ("history", history.map(str::to_owned))])
+    }
+
+    fn waiting(&self) -> Value {
+        let (connections, users) = self.hub.presence.size();
+        let (events, bytes) = self.hub.ring().size();
+        json!({
+            "connections": connections,
+            "users": users,
+            "queued_bytes": self.hub.queued_bytes(),
+            "kept_events": events,
+            "kept_bytes": bytes,
+        })
+    }
 }

@@ -1,7 +1,7 @@
 //! One reader of the history for the process. Each event is read and encoded once, kept for
 //! those who come back, and handed to the workers that its user is connected to.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,8 @@ pub(crate) struct Hub {
     /// The history has been caught up with and is followed.
     following: AtomicBool,
     draining: AtomicBool,
+    /// Bytes that wait for clients, by worker, as each told last.
+    queued: RwLock<Vec<AtomicUsize>>,
 }
 
 impl Hub {
@@ -55,6 +57,7 @@ impl Hub {
             workers: RwLock::default(),
             following: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            queued: RwLock::default(),
         }
     }
 
@@ -76,7 +79,7 @@ impl Hub {
     }
 
     /// The last events. Everybody waits for it: nothing is looked through while it is held.
-    fn ring(&self) -> MutexGuard<'_, Ring> {
+    pub(crate) fn ring(&self) -> MutexGuard<'_, Ring> {
         // Nothing in there can panic halfway.
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -102,6 +105,7 @@ impl Hub {
         let (sender, orders) = mpsc::channel(ORDERS);
         let mut workers = self.workers.write().unwrap_or_else(PoisonError::into_inner);
         workers.push(sender);
+        self.queued.write().unwrap_or_else(PoisonError::into_inner).push(AtomicUsize::new(0));
         (workers.len() - 1, orders)
     }
 
@@ -130,6 +134,21 @@ impl Hub {
             // A worker that ends has no connections left either.
             wait.await.ok();
         }
+    }
+
+    /// Notes how many bytes wait at a worker.
+    pub(crate) fn note_queued(&self, worker: usize, bytes: usize) {
+        self.metrics.waiting(worker, bytes);
+        let queued = self.queued.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = queued.get(worker) {
+            known.store(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes that wait for clients, as of the last tick.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        let queued = self.queued.read().unwrap_or_else(PoisonError::into_inner);
+        queued.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum()
     }
 
     /// Keeps the events, and hands them to the workers of their users.

@@ -11,12 +11,12 @@ mod config;
 mod conversation;
 mod credentials;
 mod entry;
+mod files;
 mod frame;
 mod health;
 mod hub;
 mod incoming;
 mod index;
-mod listener;
 mod metrics;
 mod outbox;
 mod presence;
@@ -36,16 +36,15 @@ mod wheel;
 mod worker;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use access::Verifier;
 use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{App, HttpRequest, HttpServer};
 use broker::SharedBroker;
+use listener::Door;
 use tokio_util::sync::CancellationToken;
 
 pub use config::GatewayConfig;
-pub use listener::prepare;
 pub use outbox::WRITE_BUFFER;
 
 use crate::hub::Hub;
@@ -58,17 +57,25 @@ pub struct Gateway {
     broker: SharedBroker,
     verifier: Verifier,
     config: Arc<GatewayConfig>,
+    door: Arc<Door>,
 }
 
 impl Gateway {
     /// Begins to read the history; connections come by [`routes`].
     #[must_use]
     pub fn start(config: &GatewayConfig, broker: SharedBroker, verifier: Verifier) -> Self {
-        listener::check_files(config.connections);
+        files::check(config.connections);
         let hub = Arc::new(Hub::new(config));
         tokio::spawn(hub::follow_history(hub.clone(), broker.clone(), config.resume_age));
         tokio::spawn(hub::follow_control(hub.clone(), broker.clone()));
-        Self { hub, broker, verifier, config: Arc::new(config.clone()) }
+        let door = Door::new(config.door());
+        Self { hub, broker, verifier, config: Arc::new(config.clone()), door }
+    }
+
+    /// The door of the gateway's own listener.
+    #[must_use]
+    pub fn door(&self) -> Arc<Door> {
+        self.door.clone()
     }
 
     /// Takes no new connections, tells each client to come back at a time of its own, and closes
@@ -100,7 +107,7 @@ pub fn routes(gateway: Gateway) -> impl FnOnce(&mut ServiceConfig) + Clone + Sen
     }
 }
 
-/// Serves the gateway by itself until `stop`, with `/healthz`, `/readyz` and `/metrics`.
+/// Serves the gateway by itself until `stop`, with `/healthz` and a bare `/readyz`.
 ///
 /// # Errors
 /// When the listener cannot be served.
@@ -109,24 +116,19 @@ pub async fn serve(
     listener: std::net::TcpListener,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
-    prepare(&listener)?;
+    let door = gateway.door();
     let draining = gateway.clone();
     let server = HttpServer::new(move || {
         App::new()
             .configure(routes(gateway.clone()))
-            .route("/healthz", web::get().to(health::healthz))
+            .route("/healthz", web::get().to(operate::healthz))
             .route("/readyz", web::get().to(health::readyz))
-            .route("/metrics", web::get().to(health::metrics))
     })
-    .tcp_nodelay(true)
-    .client_request_timeout(Duration::from_secs(10))
     // The gateway has its own limit, and answers beyond it; at this one it would stop accepting.
     .max_connections(draining.config.connections.saturating_mul(2).max(1_024))
     .h1_write_buffer_size(WRITE_BUFFER)
-    .shutdown_timeout(5)
-    .disable_signals()
-    .listen(listener)?
-    .run();
+    .shutdown_timeout(5);
+    let server = listener::serve_at(server, listener, &door)?.run();
     let handle = server.handle();
     tokio::spawn(async move {
         stop.cancelled().await;

@@ -72,6 +72,11 @@ impl Presence {
         Ok(Pass { presence: self.clone(), user: user.clone(), address, worker })
     }
 
+    /// How many connections there are, and of how many users.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.total.load(Ordering::Relaxed), self.users.len())
+    }
+
     fn settle(&self, user: &UserId, worker: usize, most: usize) -> bool {
         let mut places = self.users.entry(user.clone()).or_default();
         if places.iter().map(|place| place.connections).sum::<usize>() >= most {

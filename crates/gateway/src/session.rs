@@ -2,6 +2,7 @@
 //! when it must be looked after.
 
 use std::cell::{Cell, Ref, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -32,6 +33,8 @@ pub(crate) struct Session {
     pub(crate) id: u64,
     pub(crate) user: UserId,
     pub(crate) form: Form,
+    /// Where it comes from: an address, or the /64 of an IPv6 one.
+    pub(crate) address: IpAddr,
     pub(crate) subscriptions: RefCell<Subscriptions>,
     token: RefCell<Token>,
     outbox: RefCell<Outbox>,
@@ -72,7 +75,7 @@ impl Session {
     pub(crate) fn new(
         id: u64,
         access: &Access,
-        form: Form,
+        (form, address): (Form, IpAddr),
         waiting: Rc<Cell<usize>>,
         pass: Pass,
         config: &GatewayConfig,
@@ -84,6 +87,7 @@ impl Session {
             id,
             user: access.user.clone(),
             form,
+            address,
             subscriptions: RefCell::default(),
             token: RefCell::new(Token::of(access)),
             outbox: RefCell::new(Outbox::new(waiting, now)),

@@ -15,7 +15,7 @@ use crate::conversation::Wish;
 use crate::credentials::{header, query};
 use crate::entry::Form;
 use crate::session::Session;
-use crate::upgrade::{Refusal, address, admit, learn_key};
+use crate::upgrade::{Refusal, address, admit};
 use crate::worker::Worker;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -26,8 +26,7 @@ const NO_BUFFERING: (&str, &str) = ("x-accel-buffering", "no");
 /// Opens a stream of the events of `project_id`, which may be named several times; all of the
 /// user's without it. `events` narrows the types, separated by commas. `Last-Event-ID` resumes.
 pub(crate) async fn stream(request: HttpRequest, worker: Rc<Worker>) -> HttpResponse {
-    learn_key(&request, &worker).await;
-    let access = match admit(&request, &worker) {
+    let access = match admit(&request, &worker).await {
         Ok(Ok(access)) => access,
         Ok(Err(goodbye)) => return Refusal::of_goodbye(goodbye).answer(&worker),
         Err(refusal) => return refusal.answer(&worker),

@@ -120,15 +120,16 @@ impl Worker {
     pub(crate) fn enter(
         &self,
         access: &Access,
-        address: Option<IpAddr>,
+        address: IpAddr,
         form: Form,
     ) -> Result<Rc<Session>, Full> {
         let presence = &self.hub.presence;
-        let pass = presence.enter(&access.user, address, self.number, &self.config)?;
+        let pass = presence.enter(&access.user, Some(address), self.number, &self.config)?;
         let id = self.next_id.get() + 1;
         self.next_id.set(id);
         let waiting = self.waiting.clone();
-        let session = Rc::new(Session::new(id, access, form, waiting, pass, &self.config));
+        let session =
+            Rc::new(Session::new(id, access, (form, address), waiting, pass, &self.config));
         self.index.borrow_mut().enter(&session);
         self.sessions.borrow_mut().insert(id, session.clone());
         session.welcome(&self.config);
@@ -198,7 +199,7 @@ impl Worker {
                 self.care(&session, now);
             }
         }
-        self.hub.metrics.waiting(self.number, self.waiting.get());
+        self.hub.note_queued(self.number, self.waiting.get());
     }
 
     fn care(&self, session: &Rc<Session>, now: Instant) {

@@ -11,6 +11,7 @@ pub(crate) mod gateway;
 pub(crate) mod listen;
 pub(crate) mod migrate;
 pub(crate) mod openapi;
+mod operators;
 pub(crate) mod parts;
 pub(crate) mod publish;
 pub(crate) mod queues;

@@ -10,6 +10,7 @@ use broker::BrokerConfig;
 use delivery::DeliveryConfig;
 use dispatcher::DispatcherConfig;
 use gateway::GatewayConfig;
+use operate::OperateConfig;
 use serde::de::DeserializeOwned;
 use store::{DatabaseConfig, SecretsConfig};
 use telemetry::TelemetryConfig;
@@ -29,10 +30,11 @@ pub(crate) struct Settings {
     pub(crate) delivery: DeliveryConfig,
     pub(crate) dispatcher: DispatcherConfig,
     pub(crate) telemetry: TelemetryConfig,
+    pub(crate) operate: OperateConfig,
 }
 
 /// The names of the sections, to find the ones that do not exist.
-const SECTIONS: [&str; 9] = [
+const SECTIONS: [&str; 10] = [
     "database",
     "broker",
     "auth",
@@ -42,6 +44,7 @@ const SECTIONS: [&str; 9] = [
     "delivery",
     "dispatcher",
     "telemetry",
+    "operate",
 ];
 
 impl Settings {
@@ -75,18 +78,23 @@ impl Settings {
         let delivery: DeliveryConfig = section(all, "delivery")?;
         broker.retry_delays.clone_from(&delivery.retry_delays);
         let api: ApiConfig = section(all, "api")?;
+        let mut auth: AuthConfig = section(all, "auth")?;
+        // 0 switches every rate limit off.
+        auth.wrong_token_limit = if api.rate_limit == 0 { 0 } else { api.wrong_token_limit };
         let mut gateway: GatewayConfig = section(all, "gateway")?;
         gateway.trusted_proxies.clone_from(&api.trusted_proxies);
+        gateway.unread_after = api.stalled_after;
         Ok(Self {
             database: section(all, "database")?,
             broker,
-            auth: section(all, "auth")?,
+            auth,
             secrets: section(all, "secrets")?,
             api,
             gateway,
             delivery,
             dispatcher: section(all, "dispatcher")?,
             telemetry: section(all, "telemetry")?,
+            operate: section(all, "operate")?,
         })
     }
 
@@ -100,8 +108,13 @@ impl Settings {
                 "{key}: expected 1 to 20 durations above zero such as 1m,5m,30m,2h"
             ));
         }
-        if self.delivery.timeout.is_zero() {
-            return Err(anyhow!("{}: expected a duration above zero", env_key("delivery.timeout")));
+        for (key, duration) in [
+            ("delivery.timeout", self.delivery.timeout),
+            ("api.stalled_after", self.api.stalled_after),
+        ] {
+            if duration.is_zero() {
+                return Err(anyhow!("{}: expected a duration above zero", env_key(key)));
+            }
         }
         Ok(self)
     }

@@ -1,11 +1,11 @@
 //! What operators ask of the broker. RabbitMQ is asked straight; the embedded broker's file
-//! belongs to one process, which answers for it (`POST /internal/operate` of `all`), or to
-//! whoever opens it while none runs.
+//! belongs to one process, which answers for it (a socket beside the file), or to whoever opens
+//! it while none runs.
 
 mod access;
 pub(crate) mod queues;
 pub(crate) mod rejected;
-mod route;
+pub(crate) mod socket;
 
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use broker::Broker;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use access::Access;
-pub(crate) use route::{Operated, routes};
 
 /// What is asked.
 #[derive(Clone, Debug, Serialize, Deserialize)]

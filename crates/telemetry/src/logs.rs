@@ -5,12 +5,12 @@ use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::{LogFormat, TelemetryConfig};
+use crate::{LogFormat, TelemetryConfig, filter};
 
 /// Telemetry cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -39,23 +39,12 @@ impl Telemetry {
     }
 }
 
-/// Libraries whose own lines say nothing to operators, or say too much: lapin prints the whole
-/// body of a returned message.
-const QUIET: &str = "lapin=off,sqlx=warn,sea_orm=warn,sea_orm_migration=warn,hyper=warn,h2=warn,\
-     opentelemetry=warn,opentelemetry_sdk=warn,actix_server=warn,actix_http=warn,mio=warn";
-
 /// Begins logging to standard error, and tracing where an endpoint is configured.
 ///
 /// # Errors
 /// [`TelemetryError`] when the filter or the endpoint cannot be read.
 pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
-    let wrong_filter = |e: tracing_subscriber::filter::ParseError| TelemetryError {
-        key: "telemetry.filter",
-        message: format!("expected directives such as info or info,dispatcher=debug: {e}"),
-    };
-    // The user's directives come last: of two for the same target the later one counts.
-    let filter =
-        EnvFilter::builder().parse(format!("{QUIET},{}", config.filter)).map_err(wrong_filter)?;
+    let (filter, current) = filter::begin(&config.filter)?;
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match config.format {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -77,6 +66,7 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
         .with(spans)
         .try_init()
         .map_err(|e| TelemetryError { key: "telemetry", message: e.to_string() })?;
+    current.keep();
     Ok(Telemetry { traces })
 }
 

@@ -94,7 +94,7 @@ async fn every_answer_is_safe_to_look_at_in_a_browser() {
         user.post("/v1/webhooks", json!({})).await.expect(422),
         studio.stranger().get("/v1/webhooks").await.expect(401),
         studio.stranger().get("/healthz").await.expect(200),
-        studio.stranger().get("/metrics").await.expect(200),
+        studio.stranger().get("/readyz").await.expect(200),
         preflight,
     ];
     for answer in answers {

@@ -82,12 +82,13 @@ impl Studio {
         let queues =
             BrokerConfig { url: format!("embedded://{}", file("queues.db")), ..Default::default() };
         let broker = broker::open(&queues).await.unwrap();
+        let wrong_token_limit = if config.rate_limit == 0 { 0 } else { config.wrong_token_limit };
         let api = Api::new(
             config,
             store.clone(),
             broker.clone(),
             Sender::new(&delivery).unwrap(),
-            Verifier::new(&auth).unwrap(),
+            Verifier::new(&AuthConfig { wrong_token_limit, ..auth }).unwrap(),
         );
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

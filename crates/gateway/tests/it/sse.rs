@@ -39,6 +39,12 @@ impl Stream {
     }
 }
 
+/// The status of a stream that is asked for with these headers.
+pub(crate) async fn status_of(studio: &Studio, headers: &str) -> u16 {
+    let mut stream = Stream::get(studio, "", headers).await;
+    stream.until("\r\n").await.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn events_come_with_their_ids_and_the_last_one_resumes() {
     let studio = Studio::start().await;

@@ -82,6 +82,17 @@ impl Studio {
         Self { address, broker, stop, files: Arc::new(files) }
     }
 
+    /// One that lets an address send so many wrong tokens in a minute.
+    pub(crate) async fn with_wrong_tokens(limit: u32, config: GatewayConfig) -> Self {
+        let studio = Self::start().await;
+        studio.stop();
+        let auth =
+            AuthConfig { jwt_secret: secret(), wrong_token_limit: limit, ..AuthConfig::default() };
+        let verifier = Verifier::new(&auth).unwrap();
+        let (address, stop) = serve_for(&config, &studio.broker, verifier).await;
+        Self { address, broker: studio.broker.clone(), stop, files: studio.files.clone() }
+    }
+
     /// Another gateway of the same broker.
     pub(crate) async fn another_gateway(&self) -> Self {
         let (address, stop) = serve(&GatewayConfig::default(), &self.broker).await;
@@ -123,9 +134,17 @@ impl Drop for Studio {
 }
 
 async fn serve(config: &GatewayConfig, broker: &SharedBroker) -> (SocketAddr, CancellationToken) {
+    serve_for(config, broker, verifier()).await
+}
+
+async fn serve_for(
+    config: &GatewayConfig,
+    broker: &SharedBroker,
+    verifier: Verifier,
+) -> (SocketAddr, CancellationToken) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let gateway = Gateway::start(config, broker.clone(), verifier());
+    let gateway = Gateway::start(config, broker.clone(), verifier);
     tokio::spawn(gateway::serve(gateway, listener, stop.clone()));
     ready(address).await;
     (address, stop)

@@ -137,3 +137,42 @@ async fn a_page_that_may_not_connect_is_refused() {
         assert_eq!(status(Client::open(request).await), expected, "{origin:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_tokens_count_against_their_address_on_every_way_in() {
+    let proxies = serde_json::from_value(json!("127.0.0.0/8")).unwrap();
+    let config = GatewayConfig { trusted_proxies: proxies, ..GatewayConfig::default() };
+    let studio = Studio::with_wrong_tokens(4, config).await;
+    let from = |address: &str, token: &str| {
+        let mut request = request(studio.address, &format!("?token={token}"));
+        request.headers_mut().insert("x-forwarded-for", address.parse().unwrap());
+        request
+    };
+    let stream = async |address: &str| {
+        let headers = format!("Authorization: Bearer a.b.c\r\nX-Forwarded-For: {address}\r\n");
+        crate::sse::status_of(&studio, &headers).await
+    };
+    for _ in 0..2 {
+        assert_eq!(status(Client::open(from("192.0.2.1", "a.b.c")).await), 401);
+        assert_eq!(stream("192.0.2.1").await, 401);
+    }
+    let Err(Error::Http(answer)) = Client::open(from("192.0.2.1", "a.b.c")).await else {
+        panic!("not refused");
+    };
+    assert_eq!(answer.status().as_u16(), 429);
+    let wait: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=16).contains(&wait), "{wait}");
+    assert_eq!(stream("192.0.2.1").await, 429);
+    // Others are not touched, and neither is who has a right token or none.
+    assert_eq!(status(Client::open(from("192.0.2.2", "a.b.c")).await), 401);
+    assert_eq!(status(Client::open(from("192.0.2.1", "")).await), 401);
+    assert_eq!(status(Client::open(from("192.0.2.1", &token("ann"))).await), 101);
+    // A wrong token in a message counts, too.
+    for _ in 0..3 {
+        let (mut client, _) = Client::open(from("192.0.2.2", &token("ann"))).await.unwrap();
+        client.json().await;
+        client.say(&json!({ "type": "auth", "token": "a.b.c" })).await;
+        assert_eq!(client.closed().await, Some(4_500));
+    }
+    assert_eq!(stream("192.0.2.2").await, 429);
+}

@@ -1,9 +1,12 @@
 //! `studio-webhooks api`
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use api::Api;
+use operate::Served;
 
+use crate::commands::operators::{self, Operators};
 use crate::commands::parts;
 use crate::config::Settings;
 
@@ -15,9 +18,17 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         let broker = parts::broker(s).await?;
         let store = parts::ready_store(s, &stop).await?;
         let listener = parts::listen("api.bind", &s.api.bind)?;
+        let operators = operators::listen(s, operators::WITH_API)?;
         tracing::info!("the API listens on http://{}", listener.local_addr()?);
         let api = Api::new(s.api.clone(), store.clone(), broker.clone(), sender, verifier);
+        let served = Served {
+            services: vec![Arc::new(api.clone())],
+            doors: vec![("api", api.door())],
+            hosts: Vec::new(),
+        };
+        let operators = Operators::serve(s, operators, served, &broker)?;
         api::serve(api, listener, stop).await?;
+        operators.end().await;
         broker.close().await;
         store.close().await;
         Ok(())

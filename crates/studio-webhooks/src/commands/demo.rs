@@ -4,12 +4,13 @@ mod keys;
 mod receiver;
 mod tour;
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::commands::{all, parts};
+use crate::commands::{all, operators, parts};
 use crate::config::Settings;
 
 /// Serve everything in this process and show one event's way through it.
@@ -34,11 +35,13 @@ impl Demo {
         parts::serve("demo", s, |stop| async move {
             let opened = all::Opened::open(s, &stop).await?;
             let listener = parts::listen("api.bind", &s.api.bind)?;
+            let operators = operators::listen(s, operators::WITH_API)?;
             let address = listener.local_addr()?;
+            let metrics = operators.as_ref().map(TcpListener::local_addr).transpose()?;
             tour::greet(&self.data, again);
-            let serving = opened.serve(s, listener, stop.clone());
+            let serving = opened.serve(s, listener, operators, stop.clone());
             let touring = async {
-                let tour = tour::Tour::new(s, address)?;
+                let tour = tour::Tour::new(s, address, metrics)?;
                 let shown = tokio::select! {
                     () = stop.cancelled() => return Ok(()),
                     shown = tour.run() => shown,

@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
-use dispatcher::Parts;
+use dispatcher::{Parts, Watch};
+use operate::Served;
 
+use crate::commands::operators::Operators;
 use crate::commands::parts;
 use crate::config::Settings;
 
@@ -16,14 +18,9 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         let store = parts::ready_store(s, &stop).await?;
         let listener = parts::listen("dispatcher.bind", &s.dispatcher.bind)?;
         tracing::info!("the dispatcher works; health on http://{}", listener.local_addr()?);
-        // Health outlives the work: a dispatcher that finishes what is under way is alive.
-        let health_stop = tokio_util::sync::CancellationToken::new();
-        let health = tokio::spawn(dispatcher::serve_health(
-            store.clone(),
-            broker.clone(),
-            listener,
-            health_stop.clone(),
-        ));
+        let watch = Watch::new(store.clone(), broker.clone());
+        let served = Served { services: vec![watch.clone()], doors: Vec::new(), hosts: Vec::new() };
+        let operators = Operators::serve(s, Some(listener), served, &broker)?;
         let work = Parts {
             store: store.clone(),
             broker: broker.clone(),
@@ -32,12 +29,12 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
             retention: s.database.retention,
             audit_retention: s.database.audit_retention,
             config: s.dispatcher.clone(),
+            watch,
         };
         dispatcher::run(work, stop).await;
+        operators.end().await;
         broker.close().await;
         store.close().await;
-        health_stop.cancel();
-        health.await??;
         Ok(())
     })
 }

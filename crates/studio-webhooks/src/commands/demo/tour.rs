@@ -29,6 +29,8 @@ const NAME: &str = "Demo receiver";
 pub(super) struct Tour {
     client: reqwest::Client,
     address: SocketAddr,
+    /// Where metrics are served, if they are.
+    operators: Option<SocketAddr>,
     user_token: String,
     service_token: String,
 }
@@ -48,11 +50,16 @@ fn step(title: &str) {
 }
 
 impl Tour {
-    pub(super) fn new(settings: &Settings, address: SocketAddr) -> anyhow::Result<Self> {
+    pub(super) fn new(
+        settings: &Settings,
+        address: SocketAddr,
+        operators: Option<SocketAddr>,
+    ) -> anyhow::Result<Self> {
         let user: UserId = "usr_demo".parse().expect("a plain word is a user id");
         Ok(Self {
             client: own_client()?,
             address,
+            operators,
             user_token: token::issue(settings, &user, &["user"], TOKEN_LIFE),
             service_token: token::issue(settings, &user, &["service"], TOKEN_LIFE),
         })
@@ -175,7 +182,9 @@ impl Tour {
         println!("API         http://{address}/v1/webhooks");
         println!("WebSocket   ws://{address}/v1/ws");
         println!("API docs    http://{address}/docs");
-        println!("Metrics     http://{address}/metrics");
+        if let Some(operators) = self.operators {
+            println!("Metrics     http://{operators}/metrics");
+        }
         println!("Token of usr_demo, good for 12 hours:\n{}", self.user_token);
         println!("\nTry next:");
         println!(

@@ -104,8 +104,11 @@ async fn embedded(s: &Settings, path: &str) -> Finding {
         return if answer.status().is_success() {
             Finding::ok("broker", format!("the process at {base} has it, and is ready"))
         } else {
-            let text = answer.text().await.unwrap_or_default();
-            Finding::fail("broker", format!("the process at {base} is not ready: {text}"))
+            let text = format!(
+                "the process at {base} is not ready: /readyz of its operators' listener \
+                 (operate.bind) says why"
+            );
+            Finding::fail("broker", text)
         };
     }
     if !std::path::Path::new(path).exists() {

@@ -1,5 +1,6 @@
 //! The machine: room on disk, and files that may be open.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use super::Finding;
@@ -16,6 +17,7 @@ const OTHER_FILES: usize = 256;
 pub(super) fn check(s: &Settings) -> Vec<Finding> {
     let mut found: Vec<Finding> = folders(s).iter().map(|folder| room(folder)).collect();
     found.extend(files(s));
+    found.extend(operators(s));
     found
 }
 
@@ -51,6 +53,25 @@ fn room(folder: &Path) -> Finding {
     } else {
         Finding::ok("disk", text)
     }
+}
+
+/// Whether anybody but operators of this machine can reach the operators' listeners.
+fn operators(s: &Settings) -> Vec<Finding> {
+    let set = s.operate.bind.as_deref().unwrap_or_default();
+    let binds = [("operate.bind", set), ("dispatcher.bind", s.dispatcher.bind.as_str())];
+    let open = binds.into_iter().filter(|(_, bind)| is_open(bind));
+    open.map(|(key, bind)| {
+        let text =
+            format!("{key} = {bind} has no token: see that only operators and Prometheus reach it");
+        Finding::warn("operators", text)
+    })
+    .collect()
+}
+
+fn is_open(bind: &str) -> bool {
+    let name = bind.rsplit_once(':').map_or(bind, |(name, _)| name);
+    let address = name.trim_matches(['[', ']']).parse::<IpAddr>();
+    !bind.is_empty() && name != "localhost" && !address.is_ok_and(|address| address.is_loopback())
 }
 
 fn files(s: &Settings) -> Option<Finding> {
@@ -92,5 +113,15 @@ mod tests {
                       Max open files            1024                 524288               files\n";
         assert_eq!(open_files(limits), Some(1_024));
         assert_eq!(existing_folder("no/such/folder/file.db"), Path::new("."));
+    }
+
+    #[test]
+    fn what_others_can_reach_is_told_from_what_they_cannot() {
+        for open in ["0.0.0.0:9080", "[::]:9080", "10.1.2.3:9080", "operators.internal:9080"] {
+            assert!(is_open(open), "{open}");
+        }
+        for own in ["", "127.0.0.1:9080", "[::1]:9080", "localhost:9080"] {
+            assert!(!is_open(own), "{own}");
+        }
     }
 }

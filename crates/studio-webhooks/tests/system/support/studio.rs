@@ -44,6 +44,10 @@ pub(crate) struct Studio {
     pub(crate) api: String,
     pub(crate) gateway: String,
     pub(crate) dispatcher: String,
+    /// Where operators of `all`, or of `api`, are served.
+    pub(crate) operators: String,
+    /// Where those of `gateway` are.
+    gateway_operators: String,
     client: reqwest::Client,
 }
 
@@ -79,7 +83,7 @@ impl Studio {
             Backend::Embedded => {
                 self.spawn("all", "all", &[]);
                 self.gateway.clone_from(&self.api);
-                self.dispatcher.clone_from(&self.api);
+                self.dispatcher.clone_from(&self.operators);
             }
             Backend::Servers => {
                 self.migrate();
@@ -132,7 +136,7 @@ impl Studio {
         amqp_url: Option<String>,
         settings: &[(&str, &str)],
     ) -> Self {
-        let [api, gateway, dispatcher] = free_ports().unwrap();
+        let [api, gateway, dispatcher, operators, gateway_operators] = free_ports().unwrap();
         let address = |port: u16| format!("127.0.0.1:{port}");
         let mut environment: Vec<(String, String)> = [
             ("STUDIO__DATABASE__URL", database.as_str()),
@@ -145,6 +149,7 @@ impl Studio {
             ("STUDIO__API__BIND", &address(api)),
             ("STUDIO__GATEWAY__BIND", &address(gateway)),
             ("STUDIO__DISPATCHER__BIND", &address(dispatcher)),
+            ("STUDIO__OPERATE__BIND", "127.0.0.1:0"),
         ]
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .to_vec();
@@ -157,6 +162,8 @@ impl Studio {
             api: format!("http://{}", address(api)),
             gateway: format!("http://{}", address(gateway)),
             dispatcher: format!("http://{}", address(dispatcher)),
+            operators: format!("http://{}", address(operators)),
+            gateway_operators: format!("http://{}", address(gateway_operators)),
             client: crate::support::client(),
         }
     }
@@ -248,6 +255,14 @@ impl Studio {
     }
 
     fn start_process(&self, name: &str, mut command: Command) {
+        let operators = match name {
+            "all" | "api" => Some(&self.operators),
+            "gateway" => Some(&self.gateway_operators),
+            _ => None,
+        };
+        if let Some((_, address)) = operators.and_then(|url| url.split_once("://")) {
+            command.env("STUDIO__OPERATE__BIND", address);
+        }
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -299,15 +314,26 @@ impl Studio {
         bench::servers::send_signal(signal, &[self.pid(name)]).unwrap();
     }
 
-    /// What `/readyz` of the service at `base` answers.
+    /// Where the operators of the service at `base` are served.
+    fn operators_of<'a>(&'a self, base: &'a str) -> &'a str {
+        match base {
+            base if base == self.api => &self.operators,
+            base if base == self.gateway => &self.gateway_operators,
+            base => base,
+        }
+    }
+
+    /// What `/readyz` of the service at `base` answers to operators.
     pub(crate) async fn readiness(&self, base: &str) -> (u16, Value) {
-        let answer = self.client.get(format!("{base}/readyz")).send().await.unwrap();
+        let url = format!("{}/readyz", self.operators_of(base));
+        let answer = self.client.get(url).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
-    /// What `/metrics` of the service at `base` answers.
+    /// What `/metrics` of the service at `base` answers to operators.
     pub(crate) async fn metrics(&self, base: &str) -> String {
-        let answer = self.client.get(format!("{base}/metrics")).send().await.unwrap();
+        let url = format!("{}/metrics", self.operators_of(base));
+        let answer = self.client.get(url).send().await.unwrap();
         answer.text().await.unwrap()
     }
 
