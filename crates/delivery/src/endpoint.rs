@@ -53,7 +53,9 @@ impl Endpoint {
         let mut own = HeaderMap::with_capacity(webhook.headers.len());
         for (name, value) in &webhook.headers {
             let name: HeaderName = name.parse().map_err(|_| InvalidEndpoint("headers"))?;
-            let value: HeaderValue = value.parse().map_err(|_| InvalidEndpoint("headers"))?;
+            let mut value: HeaderValue = value.parse().map_err(|_| InvalidEndpoint("headers"))?;
+            // `Debug` does not show it, and HTTP/2 does not keep it for the requests that follow.
+            value.set_sensitive(true);
             own.insert(name, value);
         }
         let target = Target::parse(&webhook.url).ok_or(InvalidEndpoint("url"))?;

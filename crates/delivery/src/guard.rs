@@ -2,27 +2,34 @@
 //! (`docs/security.md`). URLs are checked when they are given and before each attempt; names
 //! are checked again on the addresses they resolve to, which are the ones connected to.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 
-use ipnet::IpNet;
 use url::{Host, Url};
 
+use crate::networks::{AllowedNetwork, Networks, Verdict};
+use crate::special::is_public;
 use crate::{DeliveryConfig, DeliveryConfigError};
 
 /// Longest URL, in characters.
 const MAX_URL: usize = 2_048;
 
-/// Ports that no webhook listens on: those that browsers refuse (WHATWG Fetch, "bad port"),
-/// and those of databases and brokers.
+/// Ports that no webhook listens on: those that browsers refuse (WHATWG Fetch, "bad port"), and
+/// those of infrastructure that does harm when it is spoken to: databases, brokers, remote desktops
+/// and shells, file shares, and what clusters are run with. Ports that people serve HTTP on by
+/// custom (3000, 5000, 8000, 8080, 8081, 8443, 8888, 9000, 9090) stay open. A port is refused on
+/// allowed networks, too. Sorted.
 const REFUSED_PORTS: &[u16] = &[
     0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101,
-    102, 103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427,
-    465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990,
-    993, 995, 1433, 1521, 1719, 1720, 1723, 1883, 2049, 2375, 2376, 2379, 2380, 3306, 3389, 3659,
-    4045, 4190, 4369, 5060, 5061, 5432, 5671, 5672, 5984, 6000, 6379, 6566, 6665, 6666, 6667, 6668,
-    6669, 6679, 6697, 8086, 9042, 9092, 9200, 9300, 10080, 10250, 11211, 15671, 15672, 25672,
-    27017, 61613, 61616,
+    102, 103, 104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 138, 139, 143, 161, 162, 179,
+    389, 427, 445, 465, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 593,
+    601, 623, 631, 636, 873, 989, 990, 992, 993, 995, 1099, 1433, 1434, 1521, 1719, 1720, 1723,
+    1883, 2049, 2181, 2375, 2376, 2377, 2379, 2380, 2888, 3260, 3268, 3269, 3306, 3389, 3659, 3888,
+    4045, 4190, 4222, 4369, 4646, 5060, 5061, 5432, 5671, 5672, 5900, 5901, 5984, 5985, 5986, 6000,
+    6379, 6432, 6443, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 7199, 7473, 7474, 7687, 8009,
+    8086, 8200, 8500, 8501, 8883, 8983, 9042, 9092, 9100, 9160, 9200, 9300, 10080, 10248, 10249,
+    10250, 10255, 10256, 10257, 10259, 11211, 15671, 15672, 16379, 25672, 26257, 26379, 27017,
+    27018, 27019, 28015, 61613, 61616,
 ];
 
 /// Decides which endpoints may be reached.
@@ -33,8 +40,7 @@ pub struct Guard {
 
 #[derive(Debug)]
 struct Rules {
-    allow: Vec<IpNet>,
-    deny: Vec<IpNet>,
+    networks: Networks,
     require_https: bool,
 }
 
@@ -55,11 +61,7 @@ impl Guard {
     /// # Errors
     /// When a network is not written like `10.0.0.0/8`.
     pub fn new(config: &DeliveryConfig) -> Result<Self, DeliveryConfigError> {
-        let rules = Rules {
-            allow: networks("delivery.allow_networks", &config.allow_networks)?,
-            deny: networks("delivery.deny_networks", &config.deny_networks)?,
-            require_https: config.require_https,
-        };
+        let rules = Rules { networks: Networks::new(config)?, require_https: config.require_https };
         Ok(Self { rules: Arc::new(rules) })
     }
 
@@ -101,27 +103,23 @@ impl Guard {
         if self.allows(address) { Ok(()) } else { Err(RefusedUrl::BlockedAddress) }
     }
 
-    /// Whether `address` may be connected to.
+    /// Whether `address` may be connected to: the narrowest network of the settings that holds it
+    /// says so, and where none does, it is public and not one of this machine's own.
     #[must_use]
     pub fn allows(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        if self.rules.allow.iter().any(|network| network.contains(&address)) {
-            return true;
+        match self.rules.networks.verdict(address) {
+            Verdict::Allowed => true,
+            Verdict::Denied => false,
+            Verdict::Unnamed => is_public(address) && !is_own(address),
         }
-        is_public(address)
-            && !self.rules.deny.iter().any(|network| network.contains(&address))
-            && !is_own(address)
     }
-}
 
-fn networks(key: &'static str, texts: &[String]) -> Result<Vec<IpNet>, DeliveryConfigError> {
-    let read = |text: &String| {
-        text.parse().map_err(|_| DeliveryConfigError {
-            key,
-            message: format!("expected networks such as 10.0.0.0/8,fd00::/8, found {text:?}"),
-        })
-    };
-    texts.iter().map(read).collect()
+    /// What comes of each network that is allowed, in the order of the setting.
+    #[must_use]
+    pub fn allowed_networks(&self) -> Vec<AllowedNetwork> {
+        self.rules.networks.outcome()
+    }
 }
 
 /// What the parser of URLs would mend or strip, so that it must be looked at before.
@@ -164,39 +162,6 @@ fn check_name(name: &str) -> Result<(), RefusedUrl> {
 /// Whether `address` is one of this machine's own: only those can be bound to.
 fn is_own(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
-}
-
-/// Whether `address` is ordinary unicast on the public internet (IANA's special-purpose
-/// registries for IPv4 and IPv6). IPv4 inside IPv6 (NAT64, 6to4, Teredo, compatible) is not.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    let special = address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_documentation()
-        || address.is_multicast()
-        || a == 0
-        || a >= 240
-        || (a == 100 && b & 0xc0 == 64)
-        || (a == 198 && b & 0xfe == 18)
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 192 && b == 88 && c == 99);
-    !special
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, ..] = address.segments();
-    // Only 2000::/3 is global unicast; these parts of it are special.
-    let special =
-        (a == 0x2001 && (b < 0x0200 || b == 0x0db8)) || a == 0x2002 || (a == 0x3fff && b < 0x1000);
-    a & 0xe000 == 0x2000 && !special
 }
 
 #[cfg(test)]
@@ -309,6 +274,35 @@ mod tests {
         assert!(guard.check_url("http://127.0.0.1:8080/").is_ok());
         assert!(guard.check_url("http://[::ffff:127.0.0.1]:8080/").is_ok());
         assert!(guard.check_url("http://10.0.0.1/").is_err());
+    }
+
+    #[test]
+    fn a_denied_network_within_an_allowed_one_stays_shut() {
+        let config = DeliveryConfig {
+            allow_networks: vec!["10.0.0.0/8".into()],
+            deny_networks: vec!["10.1.0.0/16".into()],
+            ..DeliveryConfig::default()
+        };
+        let guard = Guard::new(&config).unwrap();
+        assert!(guard.check_url("http://10.0.0.1/").is_ok());
+        for inside in ["http://10.1.0.1/", "http://[::ffff:10.1.0.1]/", "http://10.65537/"] {
+            assert_eq!(guard.check_url(inside), Err(RefusedUrl::BlockedAddress), "{inside}");
+        }
+    }
+
+    #[test]
+    fn ports_of_infrastructure_are_refused_and_those_of_http_are_not() {
+        assert!(REFUSED_PORTS.is_sorted());
+        // On allowed networks, too.
+        let guard = guard(&["127.0.0.0/8"]);
+        let of = |port: u16| guard.check_url(&format!("http://127.0.0.1:{port}/hook"));
+        for port in [445, 2049, 2181, 2379, 3389, 5900, 6443, 8500, 10250, 10255, 6379, 9200] {
+            let text = "must not use a port of another kind of service";
+            assert_eq!(of(port), Err(RefusedUrl::Malformed(text)), "{port}");
+        }
+        for port in [80, 443, 3000, 4000, 5000, 5001, 8000, 8080, 8081, 8443, 8888, 9000, 9090] {
+            assert!(of(port).is_ok(), "{port}");
+        }
     }
 
     #[test]

@@ -9,11 +9,14 @@ mod failure;
 mod guard;
 mod http1;
 mod http2;
+mod networks;
 mod resolver;
 mod retry_after;
 mod sender;
+mod special;
 
 pub use config::{DeliveryConfig, DeliveryConfigError};
 pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use guard::{Guard, RefusedUrl};
+pub use networks::AllowedNetwork;
 pub use sender::{Sender, compose, headers_sent};

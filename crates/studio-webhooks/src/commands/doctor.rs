@@ -75,7 +75,8 @@ impl Doctor {
                     println!("{}", finding.line());
                 }
             };
-            say(vec![Finding::ok("settings", "read"), tokens(s), delivery(s)]);
+            say(vec![Finding::ok("settings", "read"), tokens(s)]);
+            say(delivery(s));
             say(database::check(s).await);
             say(broker::check(s).await);
             say(machine::check(s));
@@ -91,16 +92,20 @@ fn tokens(s: &Settings) -> Finding {
     }
 }
 
-fn delivery(s: &Settings) -> Finding {
-    match parts::sender(s) {
-        Err(error) => Finding::fail("delivery", format!("{error:#}")),
-        Ok(_) if s.delivery.allow_networks.is_empty() => {
-            Finding::ok("delivery", "only public addresses are delivered to")
-        }
-        Ok(_) => Finding::warn(
-            "delivery",
-            "delivery.allow_networks lets webhooks reach addresses of your own: leave it empty \
-             unless every user may reach them",
-        ),
+fn delivery(s: &Settings) -> Vec<Finding> {
+    let sender = match parts::sender(s) {
+        Err(error) => return vec![Finding::fail("delivery", format!("{error:#}"))],
+        Ok(sender) => sender,
+    };
+    let allowed = sender.guard().allowed_networks();
+    if allowed.is_empty() {
+        return vec![Finding::ok("delivery", "only public addresses are delivered to")];
     }
+    let mut found = vec![Finding::warn(
+        "delivery",
+        "delivery.allow_networks lets webhooks reach addresses of your own: leave it empty unless \
+         every user may reach them",
+    )];
+    found.extend(allowed.iter().map(|network| Finding::warn("delivery", network.to_string())));
+    found
 }

@@ -215,3 +215,25 @@ async fn the_doctor_says_what_is_wrong_and_what_to_do() {
     assert_eq!(code, Some(0), "a queue that is not there yet is declared by a service: {text}");
     assert!(text.contains("warn  broker") && text.contains("studio.deliver.retry.7s"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_shows_what_allowed_and_denied_networks_come_to() {
+    let networks = [
+        ("STUDIO__DELIVERY__ALLOW_NETWORKS", "10.0.0.0/8,192.0.2.0/24,fd00::/8"),
+        ("STUDIO__DELIVERY__DENY_NETWORKS", "10.1.0.0/16,192.0.2.0/24"),
+    ];
+    let studio = Studio::prepare(Backend::Embedded, &networks).await;
+    let told = said(&run(&studio, &["doctor"]));
+    let line = |network: &str| {
+        let found = told.lines().find(|line| line.contains(&format!("{network} is")));
+        found.unwrap_or_else(|| panic!("{network} is not told of: {told}")).to_owned()
+    };
+    let cut = line("10.0.0.0/8");
+    assert!(
+        cut.starts_with("warn") && cut.contains("10.1.0.0/16") && cut.contains("private"),
+        "{cut}"
+    );
+    let gone = line("192.0.2.0/24");
+    assert!(gone.starts_with("warn") && gone.contains("refused"), "{gone}");
+    assert!(line("fd00::/8").contains("unique local"), "{told}");
+}
