@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use domain::setting;
-use secrecy::SecretString;
+use domain::setting::{self, SecretText, SecretUrl};
 use serde::Deserialize;
 
 /// `[auth]`, or `STUDIO__AUTH__…`
@@ -12,10 +11,10 @@ use serde::Deserialize;
 pub struct AuthConfig {
     /// The secret that tokens are signed with (HS256), at least 32 bytes. Required where `jwks`
     /// is not set.
-    pub jwt_secret: SecretString,
+    pub jwt_secret: SecretText,
     /// The public keys that tokens are signed with (RS256, ES256, EdDSA): a JSON Web Key Set, by
     /// its https URL or the path of a file. None when empty, the default.
-    pub jwks: String,
+    pub jwks: SecretUrl,
     /// How often the keys are read again; 5 min by default.
     #[serde(deserialize_with = "setting::duration")]
     pub jwks_refresh: Duration,
@@ -35,8 +34,8 @@ pub struct AuthConfig {
 impl Default for AuthConfig {
     fn default() -> Self {
         Self {
-            jwt_secret: SecretString::default(),
-            jwks: String::new(),
+            jwt_secret: SecretText::default(),
+            jwks: SecretUrl::default(),
             jwks_refresh: Duration::from_secs(5 * 60),
             jwks_allow_http: false,
             issuer: String::new(),

@@ -3,15 +3,15 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::UserId;
+use domain::setting::SecretText;
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use sha2::Sha256;
 use time::OffsetDateTime;
 
 /// The HMAC of HS256 over `signed`.
-pub(crate) fn hs256(secret: &SecretString, signed: &str) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes())
+pub(crate) fn hs256(secret: &SecretText, signed: &str) -> Hmac<Sha256> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes())
         .expect("HMAC takes a key of any length");
     mac.update(signed.as_bytes());
     mac
@@ -20,7 +20,7 @@ pub(crate) fn hs256(secret: &SecretString, signed: &str) -> Hmac<Sha256> {
 /// An access token of `user` with these roles, signed by HS256.
 #[must_use]
 pub fn issue(
-    secret: &SecretString,
+    secret: &SecretText,
     user: &UserId,
     roles: &[&str],
     issued_at: OffsetDateTime,
@@ -38,7 +38,7 @@ pub fn issue(
 }
 
 /// A token of these very texts.
-pub(crate) fn sign(secret: &SecretString, header: &str, claims: &str) -> String {
+pub(crate) fn sign(secret: &SecretText, header: &str, claims: &str) -> String {
     let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
     let signature = hs256(secret, &signed).finalize().into_bytes();
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))

@@ -1,12 +1,12 @@
 //! Checks tokens.
 
+use domain::setting::SecretText;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::UserId;
 use hmac::Mac;
-use secrecy::{ExposeSecret, SecretString};
 use time::{Duration, OffsetDateTime};
 
 use crate::claims::Strict;
@@ -31,7 +31,7 @@ pub struct Verifier(Arc<Settings>);
 #[derive(Debug)]
 struct Settings {
     /// Without one, no token of HS256 is taken.
-    secret: Option<SecretString>,
+    secret: Option<SecretText>,
     jwks: Option<Arc<Jwks>>,
     issuer: String,
     audience: String,
@@ -92,8 +92,8 @@ struct Parts<'a> {
 ///
 /// # Errors
 /// When it is missing or too short.
-pub fn check_secret(secret: &SecretString) -> Result<(), AccessError> {
-    let length = secret.expose_secret().len();
+pub fn check_secret(secret: &SecretText) -> Result<(), AccessError> {
+    let length = secret.expose().len();
     if length >= MIN_SECRET {
         return Ok(());
     }
@@ -113,7 +113,7 @@ impl Verifier {
     pub fn new(config: &AuthConfig) -> Result<Self, AccessError> {
         let jwks = Jwks::start(config)?;
         let secret = &config.jwt_secret;
-        let without = jwks.is_some() && secret.expose_secret().is_empty();
+        let without = jwks.is_some() && secret.expose().is_empty();
         if !without {
             check_secret(secret)?;
         }

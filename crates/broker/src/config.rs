@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use domain::setting;
+use domain::setting::{self, SecretUrl};
 use serde::Deserialize;
 
 /// `[broker]`, or `STUDIO__BROKER__…`
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BrokerConfig {
     /// `embedded://PATH` (a SQLite file) or `amqp://user:password@host:5672/vhost`; `amqps` for
     /// TLS. `embedded://studio-queues.db` by default.
-    pub url: String,
+    pub url: SecretUrl,
     /// Whether exchanges and queues are declared; `false` only checks that they are there, for
     /// operators who own the topology. `true` by default.
     #[serde(deserialize_with = "setting::boolean")]
@@ -45,15 +45,5 @@ impl Default for BrokerConfig {
             history_bytes: 1 << 30,
             retry_delays: domain::Schedule::default().delays().to_vec(),
         }
-    }
-}
-
-impl std::fmt::Debug for BrokerConfig {
-    /// Without the URL, which holds a password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BrokerConfig")
-            .field("declare", &self.declare)
-            .field("publish_timeout", &self.publish_timeout)
-            .finish_non_exhaustive()
     }
 }

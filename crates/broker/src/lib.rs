@@ -35,7 +35,7 @@ pub type SharedBroker = Arc<dyn Broker>;
 /// # Errors
 /// When the URL is no such thing, or the embedded file cannot be opened.
 pub async fn open(config: &BrokerConfig) -> Result<SharedBroker, BrokerError> {
-    if config.url.starts_with("embedded://") {
+    if config.url.file("embedded").is_some() {
         Ok(Arc::new(embedded::EmbeddedBroker::open(config).await?))
     } else {
         Ok(Arc::new(amqp::AmqpBroker::open(config).await?))

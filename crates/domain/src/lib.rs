@@ -14,6 +14,7 @@ mod limits;
 mod matching;
 mod notice;
 mod placed_file;
+mod private_file;
 mod schedule;
 mod secret;
 pub mod setting;
@@ -35,6 +36,10 @@ pub use limits::{MAX_ATTEMPTS, MAX_EVENT_BYTES, MAX_EVENT_DEPTH, MAX_STORED_RESP
 pub use matching::{EventSet, InvalidPattern, Subscription};
 pub use notice::{Notice, NoticeKind, whole_seconds};
 pub use placed_file::{Misplaced, PlacedFile};
+pub use private_file::{
+    OpenToOthers, create_private_file, database_open_to_others, ensure_private_file,
+    ensure_private_folder, open_to_others,
+};
 pub use schedule::Schedule;
 pub use secret::Secret;
 pub use signature::{Signer, verify};

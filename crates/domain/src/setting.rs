@@ -1,10 +1,15 @@
 //! How settings are written: durations (`30s`, `5m`), lists (`a, b`), and what serde needs to
-//! read them from a file or from environment variables, which know only text.
+//! read them from a file or from environment variables, which know only text. And the types of
+//! those that are secret.
+
+mod secret;
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
+
+pub use secret::{SecretText, SecretUrl, secrets};
 
 /// Reads `250ms`, `30s`, `5m`, `2h` or `7d`; a number without a unit is refused.
 ///

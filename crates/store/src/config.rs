@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use domain::setting;
+use domain::setting::{self, SecretText, SecretUrl};
 use serde::Deserialize;
 
 /// `[database]`, or `STUDIO__DATABASE__…`
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatabaseConfig {
     /// `sqlite://PATH` or `postgres://user:password@host/name`; `sqlite://studio-webhooks.db` by
     /// default.
-    pub url: String,
+    pub url: SecretUrl,
     /// Connections at most; 10 by default.
     #[serde(deserialize_with = "setting::number")]
     pub max_connections: u32,
@@ -35,27 +35,12 @@ impl Default for DatabaseConfig {
     }
 }
 
-impl std::fmt::Debug for DatabaseConfig {
-    /// Without the URL, which may hold a password.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DatabaseConfig")
-            .field("max_connections", &self.max_connections)
-            .finish_non_exhaustive()
-    }
-}
-
 /// `[secrets]`, or `STUDIO__SECRETS__…`
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SecretsConfig {
     /// `id:base64 of 32 bytes`, separated by commas. The first key encrypts webhook secrets at
     /// rest, all of them decrypt. Required.
-    #[serde(deserialize_with = "setting::texts")]
-    pub keys: Vec<String>,
-}
-
-impl std::fmt::Debug for SecretsConfig {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SecretsConfig({} keys)", self.keys.len())
-    }
+    #[serde(deserialize_with = "setting::secrets")]
+    pub keys: Vec<SecretText>,
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::PlacedFile;
+use domain::{PlacedFile, database_open_to_others, ensure_private_file, ensure_private_folder};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseBackend, DatabaseConnection};
 
@@ -43,7 +43,7 @@ impl Store {
     /// not exist yet.
     #[must_use]
     pub fn is_there(database: &DatabaseConfig) -> bool {
-        let path = database.url.as_str().strip_prefix("sqlite:");
+        let path = database.url.expose().strip_prefix("sqlite:");
         path.is_none_or(|path| Path::new(path.strip_prefix("//").unwrap_or(path)).exists())
     }
 
@@ -87,7 +87,7 @@ pub(crate) async fn close((writer, reader): Connections) {
 
 /// The connections of a store, the one that writes first.
 pub(crate) async fn connections(database: &DatabaseConfig) -> Result<Connections, StoreError> {
-    let url = database.url.as_str();
+    let url = database.url.expose();
     if let Some(path) = url.strip_prefix("sqlite:") {
         sqlite(path.strip_prefix("//").unwrap_or(path), database.max_connections).await
     } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
@@ -104,7 +104,7 @@ async fn connect(options: ConnectOptions) -> Result<DatabaseConnection, StoreErr
 }
 
 fn postgres(database: &DatabaseConfig) -> ConnectOptions {
-    let mut options = ConnectOptions::new(database.url.as_str());
+    let mut options = ConnectOptions::new(database.url.expose());
     options
         .max_connections(database.max_connections.max(1))
         .connect_lazy(true)
@@ -124,8 +124,13 @@ async fn sqlite(path: &str, readers: u32) -> Result<Connections, StoreError> {
         return Err(wrong_url("expected sqlite://PATH, the path of a file without `?`, `#`, `%`"));
     }
     if let Some(folder) = Path::new(path).parent() {
-        std::fs::create_dir_all(folder)
+        ensure_private_folder(folder)
             .map_err(|e| wrong_url(&format!("the folder of {path:?} cannot be made: {e}")))?;
+    }
+    ensure_private_file(path)
+        .map_err(|e| wrong_url(&format!("the file {path:?} cannot be made: {e}")))?;
+    for wide in database_open_to_others(path) {
+        tracing::warn!("{wide}");
     }
     let mut options = ConnectOptions::new(format!("sqlite://{path}"));
     options

@@ -8,7 +8,8 @@ use std::collections::HashSet;
 use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, Key, KeyInit, Nonce};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use domain::setting::SecretText;
 use rand::RngExt;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -46,11 +47,17 @@ impl Keyring {
         if config.keys.is_empty() {
             return Err(wrong_key("expected at least one key, written id:base64 of 32 bytes"));
         }
+        // By its place: whatever stands in an entry that is wrong may be the key.
+        let of_place =
+            |place: usize, what: &str| wrong_key(&format!("entry {}: {what}", place + 1));
+        let read = |(place, text): (usize, &SecretText)| {
+            read_key(text.expose()).map_err(|what| of_place(place, what))
+        };
         let keys: Vec<(String, Aes256Gcm)> =
-            config.keys.iter().map(|text| read_key(text)).collect::<Result<_, _>>()?;
+            config.keys.iter().enumerate().map(read).collect::<Result<_, _>>()?;
         let mut ids = HashSet::new();
-        match keys.iter().find(|(id, _)| !ids.insert(id)) {
-            Some((id, _)) => Err(wrong_key(&format!("key {id:?} stands twice"))),
+        match keys.iter().position(|(id, _)| !ids.insert(id)) {
+            Some(place) => Err(of_place(place, "an earlier one has the same id")),
             None => Ok(Self { keys }),
         }
     }
@@ -98,18 +105,32 @@ pub(crate) fn key_id(sealed: &[u8]) -> Option<String> {
     rest.get(..length.into()).map(|id| String::from_utf8_lossy(id).into_owned())
 }
 
-fn read_key(text: &str) -> Result<(String, Aes256Gcm), StoreError> {
-    let (id, encoded) =
-        text.split_once(':').ok_or_else(|| wrong_key("expected id:base64 of 32 bytes"))?;
+/// The id and the cipher of an entry; or what is wrong with it, without a word of it.
+fn read_key(text: &str) -> Result<(String, Aes256Gcm), &'static str> {
+    let (id, encoded) = text.split_once(':').ok_or("expected id:base64 of 32 bytes")?;
     let plain = (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
     if !plain {
-        return Err(wrong_key("expected an id of 1 to 64 printable characters before the colon"));
+        return Err("expected an id of 1 to 64 printable characters before the colon");
+    }
+    // Ids are shown, and stored beside what they seal.
+    if is_like_a_key(id) {
+        return Err(
+            "a key stands before the colon, where its id is expected: id:base64 of 32 bytes",
+        );
     }
     let bytes = Zeroizing::new(STANDARD.decode(encoded.trim()).unwrap_or_default());
-    let key: [u8; 32] = bytes.as_slice().try_into().map_err(|_| {
-        wrong_key(&format!("key {id:?}: expected the base64 of 32 bytes (openssl rand -base64 32)"))
-    })?;
+    let key: [u8; 32] = bytes
+        .as_slice()
+        .try_into()
+        .map_err(|_| "expected the base64 of 32 bytes after the id (openssl rand -base64 32)")?;
     Ok((id.to_owned(), Aes256Gcm::new(&Key::<Aes256Gcm>::from(key))))
+}
+
+/// Whether it is 32 bytes, written in base64 or in hexadecimal digits.
+fn is_like_a_key(id: &str) -> bool {
+    let bare = id.trim_end_matches('=').replace('-', "+").replace('_', "/");
+    let bytes = Zeroizing::new(STANDARD_NO_PAD.decode(bare).unwrap_or_default());
+    bytes.len() == 32 || (id.len() == 64 && id.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn wrong_key(message: &str) -> StoreError {
@@ -126,7 +147,7 @@ mod tests {
 
     fn keyring(keys: &[(&str, u8)]) -> Keyring {
         let keys = keys.iter().map(|(id, b)| format!("{id}:{}", STANDARD.encode([*b; 32])));
-        Keyring::new(&SecretsConfig { keys: keys.collect() }).unwrap()
+        Keyring::new(&SecretsConfig { keys: keys.map(SecretText::from).collect() }).unwrap()
     }
 
     const HERE: Place = Place { row: Uuid::from_u128(1), column: "secret" };
@@ -157,9 +178,32 @@ mod tests {
         let good = format!("k:{}", STANDARD.encode([1; 32]));
         let twice = [good.as_str(), &good].join(",");
         for wrong in ["", "nokey", "k:AAAA", ":AAAA", &twice] {
-            let keys = wrong.split(',').filter(|key| !key.is_empty()).map(str::to_owned).collect();
-            let error = Keyring::new(&SecretsConfig { keys }).unwrap_err();
+            let keys = wrong.split(',').filter(|key| !key.is_empty()).map(SecretText::from);
+            let error = Keyring::new(&SecretsConfig { keys: keys.collect() }).unwrap_err();
             assert!(error.to_string().starts_with("secrets.keys: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_wrong_is_named_by_its_place_and_not_repeated() {
+        let (key, other) = (STANDARD.encode([7; 32]), STANDARD.encode([8; 32]));
+        let good = format!("k:{other}");
+        let bare = key.trim_end_matches('=');
+        for wrong in [
+            format!("{key}:k1"),
+            format!("{bare}:k1"),
+            format!("{key}:{other}"),
+            format!("{bare}:{other}"),
+            format!("{}:{other}", "ab".repeat(32)),
+            format!("k1:{key}{other}"),
+            key.clone(),
+        ] {
+            let keys = vec![good.as_str().into(), wrong.as_str().into()];
+            let error = Keyring::new(&SecretsConfig { keys }).unwrap_err().to_string();
+            assert!(error.starts_with("secrets.keys: entry 2: "), "{error}");
+            for part in [bare, &other, "abab"] {
+                assert!(!error.contains(part), "{wrong}: {error}");
+            }
         }
     }
 }

@@ -103,7 +103,9 @@ fn to_json(value: &impl serde::Serialize) -> String {
 }
 
 fn of_json<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
-    serde_json::from_str(text).map_err(|e| corrupt(&e))
+    // Not serde's own words, which may repeat a header's value.
+    serde_json::from_str(text)
+        .map_err(|e| corrupt(&format!("line {}, column {}", e.line(), e.column())))
 }
 
 fn corrupt(error: &dyn std::fmt::Display) -> StoreError {

@@ -1,10 +1,12 @@
 //! All settings, from a file and from the environment. Each section is documented beside what
 //! it configures; `docs/configuration.md` lists them.
 
+mod sources;
+
 use std::path::Path;
 
 use access::AuthConfig;
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use api::ApiConfig;
 use broker::BrokerConfig;
 use delivery::DeliveryConfig;
@@ -14,9 +16,6 @@ use operate::OperateConfig;
 use serde::de::DeserializeOwned;
 use store::{DatabaseConfig, SecretsConfig};
 use telemetry::TelemetryConfig;
-
-/// Read when no other file is named; may be missing.
-const DEFAULT_FILE: &str = "studio-webhooks.toml";
 
 /// Every section.
 #[derive(Clone, Debug, Default)]
@@ -53,24 +52,13 @@ impl Settings {
     /// # Errors
     /// One line that names the key and says what it expects.
     pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
-        let source = match file {
-            Some(path) => ::config::File::from(path).format(::config::FileFormat::Toml),
-            None => ::config::File::new(DEFAULT_FILE, ::config::FileFormat::Toml).required(false),
-        };
-        let environment =
-            ::config::Environment::with_prefix("STUDIO").prefix_separator("__").separator("__");
-        let all = ::config::Config::builder()
-            .add_source(source)
-            .add_source(environment)
-            .build()
-            .context("the settings cannot be read")?;
-        let settings = Self::from_sections(&all)?;
+        let settings = Self::from_sections(&sources::read(file)?)?;
         settings.check()
     }
 
     fn from_sections(all: &::config::Config) -> anyhow::Result<Self> {
-        let known: toml_like::Table = all.clone().try_deserialize().context("the settings")?;
-        if let Some(unknown) = known.keys().find(|name| !SECTIONS.contains(&name.as_str())) {
+        let names = sources::names(all)?;
+        if let Some(unknown) = names.iter().find(|name| !SECTIONS.contains(&name.as_str())) {
             let expected = SECTIONS.join(", ");
             return Err(anyhow!("{unknown}: no such section of settings; there are {expected}"));
         }
@@ -120,16 +108,9 @@ impl Settings {
     }
 }
 
-mod toml_like {
-    /// The top level of all settings, whatever the values are.
-    pub(super) type Table = std::collections::BTreeMap<String, serde::de::IgnoredAny>;
-}
-
 fn section<T: DeserializeOwned + Default>(all: &::config::Config, name: &str) -> anyhow::Result<T> {
-    let value = match all.get::<::config::Value>(name) {
-        Ok(value) => value,
-        Err(::config::ConfigError::NotFound(_)) => return Ok(T::default()),
-        Err(error) => return Err(anyhow!("{}: {error}", env_key(name))),
+    let Some(value) = sources::section(all, name)? else {
+        return Ok(T::default());
     };
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();

@@ -55,6 +55,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    telemetry::tell_panics_without_values();
     let cli = Cli::parse();
     // The same provider everywhere; a second install would be refused.
     drop(rustls::crypto::ring::default_provider().install_default());

@@ -1,5 +1,5 @@
 //! What is logged: the directives of the settings, and how operators change them while the
-//! process runs.
+//! process runs. Of libraries they bring out no more than `targets` lets through.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -8,11 +8,6 @@ use tracing_subscriber::reload::{self, Handle};
 use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::TelemetryError;
-
-/// Libraries whose own lines say nothing to operators, or say too much: lapin prints the whole
-/// body of a returned message.
-const QUIET: &str = "lapin=off,sqlx=warn,sea_orm=warn,sea_orm_migration=warn,hyper=warn,h2=warn,\
-     opentelemetry=warn,opentelemetry_sdk=warn,actix_server=warn,actix_http=warn,mio=warn";
 
 /// Longest list of directives that is taken while the process runs, bytes.
 const LONGEST: usize = 2_048;
@@ -47,8 +42,7 @@ impl Current {
 }
 
 fn read(directives: &str) -> Result<EnvFilter, TelemetryError> {
-    // The user's directives come last: of two for the same target the later one counts.
-    EnvFilter::builder().parse(format!("{QUIET},{directives}")).map_err(|e: ParseError| {
+    EnvFilter::builder().parse(directives).map_err(|e: ParseError| {
         wrong(format!("expected directives such as info or info,dispatcher=debug: {e}"))
     })
 }

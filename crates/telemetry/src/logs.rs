@@ -1,16 +1,14 @@
 //! Log lines and traces.
 
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::{LogFormat, TelemetryConfig, filter};
+use crate::{LogFormat, TelemetryConfig, export, filter, targets};
 
 /// Telemetry cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +43,8 @@ impl Telemetry {
 /// [`TelemetryError`] when the filter or the endpoint cannot be read.
 pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
     let (filter, current) = filter::begin(&config.filter)?;
+    // Whatever the filter says. It may be as detailed as it likes: who decides is cached by line.
+    let may_be_logged = filter_fn(targets::may_be_logged).with_max_level_hint(LevelFilter::TRACE);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match config.format {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
@@ -53,38 +53,18 @@ pub fn init(service: &'static str, config: &TelemetryConfig) -> Result<Telemetry
             lines.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed()
         }
     };
-    let traces = tracer(service, config)?;
+    let traces = export::to_collector(service, &config.otlp_endpoint)?;
     let spans = traces.as_ref().map(|provider| {
         tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("studio_webhooks"))
-            // What the exporter itself does must not be exported.
-            .with_filter(filter_fn(|m| !m.target().starts_with("opentelemetry")))
+            .with_filter(filter_fn(targets::may_be_exported).with_max_level_hint(LevelFilter::INFO))
     });
     opentelemetry::global::set_text_map_propagator(TraceContextPropagator::new());
     tracing_subscriber::registry()
-        .with(lines.with_filter(filter))
+        .with(lines.with_filter(may_be_logged.and(filter)))
         .with(spans)
         .try_init()
         .map_err(|e| TelemetryError { key: "telemetry", message: e.to_string() })?;
     current.keep();
     Ok(Telemetry { traces })
-}
-
-fn tracer(
-    service: &'static str,
-    config: &TelemetryConfig,
-) -> Result<Option<SdkTracerProvider>, TelemetryError> {
-    if config.otlp_endpoint.is_empty() {
-        return Ok(None);
-    }
-    let exporter = SpanExporter::builder()
-        .with_http()
-        .with_protocol(Protocol::HttpBinary)
-        .with_endpoint(&config.otlp_endpoint)
-        .build()
-        .map_err(|e| TelemetryError { key: "telemetry.otlp_endpoint", message: e.to_string() })?;
-    let resource = Resource::builder().with_service_name(service).build();
-    Ok(Some(
-        SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build(),
-    ))
 }

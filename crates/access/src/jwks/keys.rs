@@ -83,8 +83,7 @@ struct Jwk {
 impl PublicKeys {
     /// The usable keys of the set in `text`; the error says why there are none.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, String> {
-        let Document { keys } =
-            serde_json::from_slice(text).map_err(|e| format!("is no JSON Web Key Set: {e}"))?;
+        let Document { keys } = serde_json::from_slice(text).map_err(|e| not_a_set(&e))?;
         if keys.len() > MOST {
             return Err(format!("has {} keys, more than {MOST}", keys.len()));
         }
@@ -127,6 +126,11 @@ impl PublicKeys {
             None => able.next().filter(|_| able.next().is_none()),
         }
     }
+}
+
+/// Where it ends to be one: serde's own words may repeat what stands there.
+fn not_a_set(error: &serde_json::Error) -> String {
+    format!("is no JSON Web Key Set (line {}, column {})", error.line(), error.column())
 }
 
 impl PublicKey {

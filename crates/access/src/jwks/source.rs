@@ -29,15 +29,15 @@ impl Source {
     /// # Errors
     /// When it is no place, or a connection to it would not be safe.
     pub(crate) fn of(config: &AuthConfig) -> Result<Option<Self>, AccessError> {
-        let place = config.jwks.trim();
+        let place = config.jwks.expose().trim();
         if place.is_empty() {
             return Ok(None);
         }
         if !place.contains("://") {
             return Ok(Some(Self::File(place.into())));
         }
-        let url = Url::parse(place)
-            .map_err(|e| AccessError::jwks(format!("{EXPECTED}, found {place:?}: {e}")))?;
+        // Not the URL, which may hold a credential; the parser's error repeats nothing of it.
+        let url = Url::parse(place).map_err(|e| AccessError::jwks(format!("{EXPECTED}: {e}")))?;
         match url.scheme() {
             "https" => {}
             "http" if config.jwks_allow_http || is_loopback(&url) => {}
@@ -100,8 +100,10 @@ fn client() -> Result<reqwest::Client, AccessError> {
 }
 
 fn of_file(path: &Path) -> Result<PublicKeys, String> {
+    // What is no file may be something else that was put here by mistake: it is not repeated.
+    let file = std::fs::File::open(path)
+        .map_err(|e| format!("{EXPECTED}, and the file that it names cannot be read: {e}"))?;
     let reason = |e: std::io::Error| format!("{}: {e}", path.display());
-    let file = std::fs::File::open(path).map_err(reason)?;
     let mut text = Vec::new();
     file.take(LARGEST as u64 + 1).read_to_end(&mut text).map_err(reason)?;
     if text.len() > LARGEST {

@@ -3,12 +3,12 @@
 use super::*;
 use crate::token::{issue, sign};
 use base64::engine::general_purpose::URL_SAFE;
-use secrecy::SecretString;
+use domain::setting::SecretText;
 
 const NOW: i64 = 1_770_000_000;
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
-fn secret() -> SecretString {
+fn secret() -> SecretText {
     "a secret of at least thirty-two bytes".into()
 }
 

@@ -1,5 +1,6 @@
 //! A running API and those who call it.
 
+use domain::setting::SecretText;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
@@ -10,7 +11,6 @@ use delivery::{DeliveryConfig, Sender};
 use domain::{Event, Origin, UserId};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
-use secrecy::SecretString;
 use serde_json::{Value, json};
 use store::{DatabaseConfig, SecretsConfig, Store};
 use time::OffsetDateTime;
@@ -75,12 +75,16 @@ impl Studio {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str| folder.path().join(name).display().to_string();
         let url = database.unwrap_or_else(|| format!("sqlite://{}", file("store.db")));
-        let database = DatabaseConfig { url, max_connections: 4, ..DatabaseConfig::default() };
+        let database =
+            DatabaseConfig { url: url.into(), max_connections: 4, ..DatabaseConfig::default() };
         let keys = "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".to_owned();
-        let store = Store::open(&database, &SecretsConfig { keys: vec![keys] }).await.unwrap();
+        let store =
+            Store::open(&database, &SecretsConfig { keys: vec![keys.into()] }).await.unwrap();
         store.migrate().await.unwrap();
-        let queues =
-            BrokerConfig { url: format!("embedded://{}", file("queues.db")), ..Default::default() };
+        let queues = BrokerConfig {
+            url: format!("embedded://{}", file("queues.db")).into(),
+            ..Default::default()
+        };
         let broker = broker::open(&queues).await.unwrap();
         let wrong_token_limit = if config.rate_limit == 0 { 0 } else { config.wrong_token_limit };
         let api = Api::new(
@@ -132,7 +136,7 @@ impl Studio {
     /// Runs statements outside of the store.
     pub(crate) async fn sql(&self, statements: &str) {
         use sea_orm::ConnectionTrait;
-        let connection = sea_orm::Database::connect(&self.database.url).await.unwrap();
+        let connection = sea_orm::Database::connect(self.database.url.expose()).await.unwrap();
         connection.execute_unprepared(statements).await.unwrap();
         connection.close().await.unwrap();
     }
@@ -155,7 +159,7 @@ fn with_secret() -> AuthConfig {
     AuthConfig { jwt_secret: secret(), ..AuthConfig::default() }
 }
 
-fn secret() -> SecretString {
+fn secret() -> SecretText {
     JWT_SECRET.into()
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_rs::Tokio;
+use domain::setting::SecretUrl;
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionStatus};
 use rand::RngExt;
@@ -312,7 +313,8 @@ where
 }
 
 /// The URL, read, with a heartbeat of 10 s unless it names its own.
-fn checked_uri(url: &str) -> Result<AMQPUri, BrokerError> {
+fn checked_uri(url: &SecretUrl) -> Result<AMQPUri, BrokerError> {
+    let url = url.expose();
     // What the parser says may quote the password.
     let known = url.starts_with("amqp://") || url.starts_with("amqps://");
     let Some(mut uri) = url.parse::<AMQPUri>().ok().filter(|_| known) else {

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use domain::{Misplaced, PlacedFile};
+use domain::{
+    Misplaced, PlacedFile, database_open_to_others, ensure_private_file, ensure_private_folder,
+};
 use sea_orm::sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
@@ -68,17 +70,21 @@ impl QueueFile {
     pub(super) async fn open(
         config: &BrokerConfig,
     ) -> Result<(Self, SqliteConnection), BrokerError> {
-        let path = config.url.strip_prefix("embedded://").unwrap_or_default();
+        let path = config.url.file("embedded").unwrap_or_default();
         if path.is_empty() {
             let message = "expected embedded://PATH with the path of a file".to_owned();
             return Err(BrokerError::Config { key: "broker.url", message });
         }
         let wrong = |message: String| BrokerError::File { path: path.to_owned(), message };
         if let Some(folder) = Path::new(path).parent() {
-            std::fs::create_dir_all(folder)
+            ensure_private_folder(folder)
                 .map_err(|e| wrong(format!("its folder cannot be made: {e}")))?;
         }
         let lock = lock(path).map_err(wrong)?;
+        ensure_private_file(path).map_err(|e| wrong(format!("it cannot be made: {e}")))?;
+        for wide in database_open_to_others(path) {
+            tracing::warn!("{wide}");
+        }
         let options = options(path);
         let mut writer = options.connect().await.map_err(|e| wrong(unusable(&e)))?;
         prepare(&mut writer).await.map_err(wrong)?;
@@ -205,11 +211,9 @@ fn damaged(how: &str) -> String {
 }
 
 fn lock(path: &str) -> Result<File, String> {
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(format!("{path}.lock"))
+    let path = format!("{path}.lock");
+    let lock = ensure_private_file(&path)
+        .and_then(|()| OpenOptions::new().write(true).open(&path))
         .map_err(|e| format!("it cannot be locked: {e}"))?;
     lock.try_lock().map_err(|e| match e {
         TryLockError::WouldBlock => {

@@ -48,7 +48,7 @@ impl Room {
 
 pub(crate) fn config(url: String) -> BrokerConfig {
     let retry_delays = [1, 2].map(Duration::from_secs).to_vec();
-    BrokerConfig { url, retry_delays, ..BrokerConfig::default() }
+    BrokerConfig { url: url.into(), retry_delays, ..BrokerConfig::default() }
 }
 
 /// Waits until publishing and every reader work.

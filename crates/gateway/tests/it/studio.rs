@@ -1,5 +1,6 @@
 //! What the tests arrange: a gateway with its broker, clients, and events.
 
+use domain::setting::SecretText;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,6 @@ use domain::{Event, Origin, UserId};
 use futures::{SinkExt, StreamExt};
 use gateway::{Gateway, GatewayConfig};
 use hmac::{Hmac, KeyInit, Mac};
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use tempfile::TempDir;
@@ -37,7 +37,7 @@ pub(crate) struct Studio {
     files: Arc<TempDir>,
 }
 
-pub(crate) fn secret() -> SecretString {
+pub(crate) fn secret() -> SecretText {
     "a secret of at least thirty-two bytes".into()
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn token_with_id(user: &str, id: &str) -> String {
     let claims = json!({ "sub": user, "exp": now + 3_600, "iat": now - 60, "jti": id });
     let text = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", text(&json!({ "alg": "HS256" })), text(&claims));
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret().expose_secret().as_bytes()).unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret().expose().as_bytes()).unwrap();
     mac.update(signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes()))
 }
@@ -77,7 +77,9 @@ impl Studio {
     pub(crate) async fn with(config: GatewayConfig) -> Self {
         let files = tempfile::tempdir().unwrap();
         let url = format!("embedded://{}", files.path().join("queues.db").display());
-        let broker = broker::open(&BrokerConfig { url, ..BrokerConfig::default() }).await.unwrap();
+        let broker = broker::open(&BrokerConfig { url: url.into(), ..BrokerConfig::default() })
+            .await
+            .unwrap();
         let (address, stop) = serve(&config, &broker).await;
         Self { address, broker, stop, files: Arc::new(files) }
     }

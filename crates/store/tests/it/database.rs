@@ -28,7 +28,7 @@ impl Database {
             Kind::Sqlite => format!("sqlite://{}", folder.path().join("new/store.db").display()),
             Kind::Postgres => Postgres::shared().fresh_database().unwrap(),
         };
-        let config = DatabaseConfig { url, ..DatabaseConfig::default() };
+        let config = DatabaseConfig { url: url.into(), ..DatabaseConfig::default() };
         let store = Store::open(&config, &keys(&[("k1", 1)])).await.unwrap();
         Self { kind, store, config, folder }
     }
@@ -47,7 +47,7 @@ impl Database {
     /// Runs statements outside of the store.
     pub(crate) async fn sql(&self, statements: &str) {
         use sea_orm::ConnectionTrait;
-        let connection = sea_orm::Database::connect(&self.config.url).await.unwrap();
+        let connection = sea_orm::Database::connect(self.config.url.expose()).await.unwrap();
         connection.execute_unprepared(statements).await.unwrap();
         connection.close().await.unwrap();
     }
@@ -55,7 +55,7 @@ impl Database {
     /// Runs a statement outside of the store; the database's words when it refuses.
     pub(crate) async fn try_sql(&self, statement: &str) -> Result<(), String> {
         use sea_orm::ConnectionTrait;
-        let connection = sea_orm::Database::connect(&self.config.url).await.unwrap();
+        let connection = sea_orm::Database::connect(self.config.url.expose()).await.unwrap();
         let done = connection.execute_unprepared(statement).await;
         connection.close().await.unwrap();
         done.map(drop).map_err(|error| error.to_string())
@@ -66,7 +66,7 @@ impl Database {
         match self.kind {
             Kind::Sqlite => self.dump(),
             Kind::Postgres => {
-                let name = self.config.url.rsplit('/').next().unwrap();
+                let name = self.config.url.expose().rsplit('/').next().unwrap();
                 let sql = format!("SELECT t::text || encode(t.answer, 'escape') FROM {table} t");
                 Postgres::shared().sql(name, &sql).unwrap().into_bytes()
             }
@@ -81,7 +81,7 @@ impl Database {
                 files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
             }
             Kind::Postgres => {
-                let name = self.config.url.rsplit('/').next().unwrap();
+                let name = self.config.url.expose().rsplit('/').next().unwrap();
                 let columns = "encode(headers, 'escape') || encode(secret, 'escape') \
                      || coalesce(encode(previous_secret, 'escape'), '')";
                 let sql = format!("SELECT w::text || {columns} FROM webhooks w");
@@ -93,7 +93,8 @@ impl Database {
 
 /// Keys of which every byte is the number given.
 pub(crate) fn keys(keys: &[(&str, u8)]) -> SecretsConfig {
-    let keys = keys.iter().map(|(id, byte)| format!("{id}:{}", STANDARD.encode([*byte; 32])));
+    let keys =
+        keys.iter().map(|(id, byte)| format!("{id}:{}", STANDARD.encode([*byte; 32])).into());
     SecretsConfig { keys: keys.collect() }
 }
 

@@ -11,7 +11,7 @@ use crate::database::{Database, Kind, keys};
 use crate::samples::{attempted, event, user, webhook};
 
 async fn opened(url: String) -> Store {
-    let config = DatabaseConfig { url, ..DatabaseConfig::default() };
+    let config = DatabaseConfig { url: url.into(), ..DatabaseConfig::default() };
     Store::open(&config, &keys(&[("k1", 1)])).await.unwrap()
 }
 
@@ -72,7 +72,7 @@ async fn a_locked_sqlite_file_is_away_and_readable() {
     let database = Database::fresh(Kind::Sqlite).await;
     let hook = webhook(&database.store, "u").await;
     let outcome = attempted(&hook, &event("u", "e", "{}"), 1, DeliveryStatus::Success);
-    let other = sea_orm::Database::connect(&database.config.url).await.unwrap();
+    let other = sea_orm::Database::connect(database.config.url.expose()).await.unwrap();
     other.execute_unprepared("BEGIN IMMEDIATE").await.unwrap();
     let recorded = database.store.record(std::slice::from_ref(&outcome)).await;
     assert!(is_away(&recorded), "{recorded:?}");

@@ -75,7 +75,7 @@ async fn wrong_settings_are_named() {
         format!("sqlite://{}/below.db", file.display()),
         "postgres://host:notaport/name".to_owned(),
     ] {
-        let config = DatabaseConfig { url: url.clone(), ..DatabaseConfig::default() };
+        let config = DatabaseConfig { url: url.clone().into(), ..DatabaseConfig::default() };
         let error = Store::open(&config, &keys(&[("k1", 1)])).await.unwrap_err();
         assert!(error.to_string().starts_with("database.url: "), "{url}: {error}");
     }

@@ -27,7 +27,7 @@ async fn outcomes_a_second_on_postgres() {
 }
 
 async fn measure(url: String) {
-    let config = DatabaseConfig { url: url.clone(), ..DatabaseConfig::default() };
+    let config = DatabaseConfig { url: url.clone().into(), ..DatabaseConfig::default() };
     let store = Store::open(&config, &keys(&[("k1", 1)])).await.unwrap();
     store.migrate().await.unwrap();
     let hook = webhook(&store, "u").await;

@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use clap::Args;
+use domain::setting::SecretUrl;
 use domain::{Event, UserId};
 use rand::RngExt;
 use serde_json::Value;
@@ -47,10 +48,10 @@ const TOKEN_LIFE: Duration = Duration::from_secs(3_600);
 pub(crate) struct Listen {
     /// The program to POST to, such as http://localhost:3000/hook.
     #[arg(long, value_name = "URL")]
-    forward: Option<String>,
+    forward: Option<SecretUrl>,
     /// The gateway, such as wss://api.studio.sentimatrix.dev; http and https mean the same.
     #[arg(long, value_name = "URL", default_value = "ws://127.0.0.1:8080")]
-    gateway: String,
+    gateway: SecretUrl,
     /// Your access token. Better given as an environment variable: others can read the
     /// arguments of a process.
     #[arg(long, env = "STUDIO_ACCESS_TOKEN", hide_env_values = true)]
@@ -101,7 +102,7 @@ impl Listen {
             let user = user_of(&tokens.token())?;
             let forward = self
                 .forward
-                .as_deref()
+                .as_ref()
                 .map(|target| Forward::new(target, self.secret.clone(), s))
                 .transpose()?;
             let (events, waiting) = mpsc::channel(WAITING);
@@ -133,7 +134,7 @@ impl Listen {
     /// Connects again and again, until something is wrong that will not pass.
     async fn listen(
         &self,
-        url: &str,
+        url: &SecretUrl,
         tokens: &Tokens<'_>,
         events: mpsc::Sender<Bytes>,
     ) -> anyhow::Result<()> {

@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow};
 use broker::SharedBroker;
 use delivery::Sender;
 use domain::Schedule;
+use domain::setting::SecretUrl;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use store::{Store, StoreError};
 use telemetry::Telemetry;
@@ -102,7 +103,7 @@ pub(crate) fn command(
     let mut quiet = settings.telemetry.clone();
     // What services log is no part of a command's answer; that it is noted is.
     quiet.filter = "error,audit=info".into();
-    quiet.otlp_endpoint.clear();
+    quiet.otlp_endpoint = SecretUrl::default();
     let runtime = runtime().build()?;
     let telemetry: Telemetry = telemetry::init(name, &quiet)?;
     let result = runtime.block_on(work);
@@ -158,7 +159,7 @@ pub(crate) async fn ready_store(
     stop: &CancellationToken,
 ) -> anyhow::Result<Store> {
     let store = store(settings).await?;
-    if settings.database.url.starts_with("sqlite:") {
+    if settings.database.url.expose().starts_with("sqlite:") {
         store.migrate().await.map_err(explain)?;
         return Ok(store);
     }
@@ -168,7 +169,8 @@ pub(crate) async fn ready_store(
             Ok(()) => return Ok(store),
             Err(StoreError::Unavailable(reason)) => {
                 if !std::mem::replace(&mut warned, true) {
-                    tracing::warn!("waiting for the database: {reason}");
+                    let database = settings.database.url.shown();
+                    tracing::warn!("waiting for the database at {database}: {reason}");
                 }
             }
             Err(other) => return Err(explain(other)),

@@ -134,7 +134,7 @@ enum Publisher {
 
 impl Publisher {
     async fn open(settings: &Settings) -> anyhow::Result<Self> {
-        if !settings.broker.url.starts_with("embedded://") {
+        if settings.broker.url.file("embedded").is_none() {
             return Ok(Self::Broker(parts::broker(settings).await?));
         }
         parts::verifier(settings)?;

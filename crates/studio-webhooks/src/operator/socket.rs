@@ -56,7 +56,7 @@ pub(crate) struct Socket {
 
 /// Where the socket is: beside the embedded broker's file, where there is one.
 pub(crate) fn path_of(settings: &Settings) -> Option<PathBuf> {
-    let file = settings.broker.url.strip_prefix("embedded://")?;
+    let file = settings.broker.url.file("embedded")?;
     Some(PathBuf::from(format!("{file}.sock")))
 }
 

@@ -167,3 +167,89 @@ async fn a_file_that_is_moved_away_stops_the_work_until_it_is_back() {
         .await;
     }
 }
+
+/// The files below `folder` whose mode lets others than their owner in, with it; folders too.
+fn open_to_others(folder: &std::path::Path) -> Vec<String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut wide = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let found = std::fs::symlink_metadata(&path).unwrap();
+        let mode = found.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            wide.push(format!("{} {mode:o}", path.display()));
+        }
+        if found.is_dir() {
+            wide.extend(open_to_others(&path));
+        }
+    }
+    wide
+}
+
+/// The files and folders that `words` makes under a umask that takes nothing away.
+async fn made_under_umask_0(words: &str, settings: &[(&str, &str)], files: &[&str]) {
+    let mut studio = Studio::prepare(Backend::Embedded, settings).await;
+    let folder = studio.folder.path().join("made/here");
+    let file = |scheme: &str, name: &str| format!("{scheme}://{}", folder.join(name).display());
+    let (store, queues) = (file("sqlite", "store.db"), file("embedded", "queues.db"));
+    studio.set("STUDIO__DATABASE__URL", &store);
+    studio.set("STUDIO__BROKER__URL", &queues);
+    studio.spawn_under("made", words, "umask 000");
+    studio.wait_ready(&studio.api).await;
+    wait_for("the files", || async {
+        files.iter().all(|name| studio.folder.path().join(name).exists()).then_some(())
+    })
+    .await;
+    let wide = open_to_others(studio.folder.path());
+    let wide: Vec<_> = wide.iter().filter(|line| !line.contains("made.log")).collect();
+    assert!(wide.is_empty(), "{wide:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_their_owner_reads_the_files_whatever_the_umask() {
+    let files = ["store.db", "store.db-wal", "store.db-shm", "queues.db", "queues.db-wal"];
+    let files = files.map(|name| format!("made/here/{name}"));
+    made_under_umask_0("all", &[], &files.each_ref().map(String::as_str)).await;
+    let files = ["keys.json", "store.db", "queues.db", "queues.db.lock"];
+    let files = files.map(|name| format!(".studio-webhooks/{name}"));
+    made_under_umask_0("demo", &[], &files.each_ref().map(String::as_str)).await;
+}
+
+/// What an earlier release or a copy made readable for others is said, with what to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_others_may_read_are_told_at_the_start_and_by_doctor() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let studio = Studio::start(Backend::Embedded).await;
+    assert_eq!(studio.terminate("all").await, 0);
+    assert!(!studio.log("all").contains("chmod"), "{}", studio.log("all"));
+    for name in ["store.db", "queues.db"] {
+        let path = studio.folder.path().join(name);
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let doctor = || {
+        let output = studio.command(&["doctor"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let told = doctor();
+    for name in ["store.db", "queues.db"] {
+        let path = studio.folder.path().join(name);
+        let command = format!("chmod 600 {}", path.display());
+        let line = told.lines().find(|line| line.ends_with(&command));
+        let line = line.unwrap_or_else(|| panic!("{name} is not told of: {told}"));
+        assert!(line.starts_with("warn"), "{line}");
+    }
+    studio.spawn("all", "all", &[]);
+    studio.wait_ready(&studio.api).await;
+    for name in ["store.db", "queues.db"] {
+        let log = studio.log("all");
+        let line = log.lines().find(|line| line.contains("chmod 600") && line.contains(name));
+        assert!(line.is_some_and(|line| line.contains("WARN")), "{name}: {log}");
+    }
+    assert_eq!(studio.terminate("all").await, 0);
+    let chmod = told.lines().filter_map(|line| line.split("chmod 600 ").nth(1));
+    for path in chmod.flat_map(str::split_whitespace) {
+        let path = path.trim_matches('\'');
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    assert!(!doctor().contains("chmod"), "{}", doctor());
+}

@@ -20,6 +20,7 @@ mod inside;
 mod jobs;
 mod key_set;
 mod listen;
+mod markers;
 mod matching;
 mod operations;
 mod operator;

@@ -1,17 +1,13 @@
 //! What is secret stands where it belongs, and nowhere else.
 
-use std::fmt::Write as _;
-
 use bench::servers::{Postgres, RabbitMq};
 use serde_json::{Value, json};
 
 use crate::support::endpoint::Endpoint;
 use crate::support::events::Published;
+use crate::support::marks::{Marks, assert_none, hex};
 use crate::support::studio::{Backend, JWT_SECRET, Studio};
 use crate::support::{on_both, wait_for};
-
-/// Texts that nobody should find, with what they are.
-type Marks = Vec<(&'static str, String)>;
 
 const OWN_SECRET: &str = "mark-own-secret-5bd1e9";
 const HEADER: &str = "mark-authorization-77aa01";
@@ -21,24 +17,6 @@ const URL_QUERY: &str = "mark-url-query-ee8c40";
 const DATA: &str = "mark-event-data-4d20c7";
 const PASSWORD: &str = "mark-password-a81b55";
 const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-
-fn hex(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut all, byte| {
-        write!(all, "{byte:02x}").unwrap();
-        all
-    })
-}
-
-#[track_caller]
-fn assert_none(marks: &[(&str, String)], place: &str, text: &str) {
-    for (what, mark) in marks {
-        if let Some(at) = text.find(mark.as_str()).or_else(|| text.find(&hex(mark))) {
-            let around: String = text[..at].chars().rev().take(200).collect();
-            let around: String = around.chars().rev().collect();
-            panic!("{what} stands in {place}, after {around:?}");
-        }
-    }
-}
 
 /// Gives the database and the broker passwords, where there are any.
 async fn set_passwords(studio: &mut Studio, backend: Backend) {
@@ -134,8 +112,16 @@ async fn shown(studio: &Studio, token: &str, path: &str) -> Value {
 
 async fn a_secret_is_found_nowhere(backend: Backend) {
     let keys = format!("k1:{KEY}");
-    let settings =
-        [("STUDIO__TELEMETRY__FILTER", "trace"), ("STUDIO__SECRETS__KEYS", keys.as_str())];
+    let collector = Endpoint::answering([200]).await;
+    let at = collector.url().trim_end_matches("/hook").replace("http://", "");
+    let otlp = format!("http://otlp:{PASSWORD}@{at}/v1/traces?key={URL_QUERY}");
+    let format = if backend == Backend::Embedded { "text" } else { "json" };
+    let settings = [
+        ("STUDIO__TELEMETRY__FILTER", "trace"),
+        ("STUDIO__TELEMETRY__FORMAT", format),
+        ("STUDIO__TELEMETRY__OTLP_ENDPOINT", &otlp),
+        ("STUDIO__SECRETS__KEYS", &keys),
+    ];
     let mut studio = Studio::prepare(backend, &settings).await;
     set_passwords(&mut studio, backend).await;
     studio.run(backend).await;
@@ -218,11 +204,19 @@ async fn a_secret_is_found_nowhere(backend: Backend) {
     }
     let socket = format!("{}/v1/ws?token={token}", studio.gateway.replace("http:", "ws:"));
     drop(tokio_tungstenite::connect_async(socket).await.unwrap());
+    let stream = format!("{}/v1/events/stream?token={token}", studio.gateway);
+    let stream = crate::support::client().get(stream).bearer_auth(&token).send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    drop(stream);
 
     // What is shown.
     let first = &ids[0].id;
     let logs = shown(&studio, &token, &format!("/v1/webhooks/{first}/logs")).await;
     let log = logs["data"][0]["id"].as_str().unwrap();
+    let again = format!("/v1/webhooks/{first}/logs/{log}/redeliver");
+    let (status, answer) = studio.call("POST", &again, &token, None).await;
+    assert_eq!(status, 202, "{answer}");
+    assert_none(&everything, "the answer to a redelivery", &answer.to_string());
     for path in [
         "/v1/webhooks".to_owned(),
         format!("/v1/webhooks/{first}"),
@@ -242,17 +236,37 @@ async fn a_secret_is_found_nowhere(backend: Backend) {
         assert_none(&nowhere, "metrics", &studio.metrics(&base).await);
     }
 
+    // What everybody on the machine reads.
+    let processes: &[&str] = match backend {
+        Backend::Embedded => &["all"],
+        Backend::Servers => &["api", "dispatcher", "gateway"],
+    };
+    for name in processes {
+        let line = std::fs::read(format!("/proc/{}/cmdline", studio.pid(name))).unwrap();
+        assert_none(&nowhere, "a command line", &String::from_utf8_lossy(&line));
+    }
+
     // What is written down.
     let dump = stored(&studio, backend).await;
     assert!(dump.contains("webhooks") && dump.contains(&hex(DATA)), "the dump has everything");
     assert_none(&everything, "the database", &dump);
-    let mut traced = false;
+    for name in processes {
+        studio.terminate(name).await;
+    }
+    let spans: String = collector
+        .requests()
+        .iter()
+        .map(|request| String::from_utf8_lossy(&request.body).into_owned())
+        .collect();
+    assert!(spans.contains("request.id"), "spans are exported");
+    assert_none(&nowhere, "what the collector got", &spans);
+    let mut detailed = false;
     for file in std::fs::read_dir(studio.folder.path()).unwrap() {
         let file = file.unwrap().path();
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         let text = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
         if name.ends_with(".log") {
-            traced |= text.contains("TRACE");
+            detailed |= text.contains("DEBUG");
             assert_none(&nowhere, &name, &text);
         } else if name.starts_with("store.db") {
             assert_none(&marks, &name, &text);
@@ -260,7 +274,8 @@ async fn a_secret_is_found_nowhere(backend: Backend) {
             assert_none(&everything, &name, &text);
         }
     }
-    assert!(traced, "everything is logged");
+    // Libraries have no lines at this level, whatever the filter says.
+    assert!(detailed, "everything of ours is logged");
 }
 
 on_both!(a_secret_is_found_nowhere);

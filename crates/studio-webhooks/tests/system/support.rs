@@ -2,6 +2,7 @@
 
 pub(crate) mod endpoint;
 pub(crate) mod events;
+pub(crate) mod marks;
 pub(crate) mod publishing;
 pub(crate) mod studio;
 

@@ -178,7 +178,7 @@ async fn a_frozen_broker_is_noticed_by_the_publish_timeout() {
     let rabbitmq = mortal().await;
     let mut room = room_on(&rabbitmq);
     room.config.publish_timeout = Duration::from_millis(500);
-    room.config.url.push_str("?heartbeat=2");
+    room.config.url = format!("{}?heartbeat=2", room.config.url.expose()).into();
     let broker = room.open().await;
     purge(&rabbitmq).await;
     let mut consumer = broker.consume(Queue::Deliver, 1);
@@ -205,7 +205,7 @@ async fn closed_connections_come_back() {
     let broker = room.open().await;
     let mut consumer = broker.consume(Queue::Dispatch, 10);
     ready(&broker).await;
-    let vhost = room.config.url.rsplit('/').next().unwrap().to_owned();
+    let vhost = room.config.url.expose().rsplit('/').next().unwrap().to_owned();
     for round in 0..3 {
         let vhost = vhost.clone();
         let close = move || {
@@ -230,7 +230,7 @@ async fn a_queue_deleted_under_its_consumer_is_declared_again() {
     let broker = room.open().await;
     let mut consumer = broker.consume(Queue::Dispatch, 10);
     ready(&broker).await;
-    let (_connection, channel) = stranger(&room.config.url).await;
+    let (_connection, channel) = stranger(room.config.url.expose()).await;
     for round in 0..3 {
         let queue = "studio.dispatch".into();
         channel.queue_delete(queue, QueueDeleteOptions::default()).await.unwrap();
@@ -250,7 +250,7 @@ async fn a_deleted_exchange_is_declared_again() {
     let broker = room.open().await;
     let mut consumer = broker.consume(Queue::Dispatch, 10);
     ready(&broker).await;
-    let (_connection, channel) = stranger(&room.config.url).await;
+    let (_connection, channel) = stranger(room.config.url.expose()).await;
     for round in 0..3 {
         let exchange = "studio.events".into();
         channel.exchange_delete(exchange, ExchangeDeleteOptions::default()).await.unwrap();

@@ -63,9 +63,11 @@ async fn a_history_that_comes_slowly_is_not_taken_for_one_that_was_read() {
     let messages = ids.iter().map(|id| event(id)).collect();
     assert!(broker.publish_all(messages).await.iter().all(Result::is_ok));
 
-    let port: u16 = room.config.url.rsplit([':', '/']).find_map(|part| part.parse().ok()).unwrap();
+    let port: u16 =
+        room.config.url.expose().rsplit([':', '/']).find_map(|part| part.parse().ok()).unwrap();
     let way = Way::to(port).await;
-    room.config.url = room.config.url.replace(&format!(":{port}"), &format!(":{}", way.port));
+    let moved = room.config.url.expose().replace(&format!(":{port}"), &format!(":{}", way.port));
+    room.config.url = moved.into();
     let far = room.open().await;
     way.slow.store(true, Ordering::Relaxed);
     let mut reader = far.history(Some(before));
@@ -98,7 +100,7 @@ async fn entries_are_acknowledged_when_no_other_follows() {
     assert_eq!(next_id(&mut all).await, "evt_live");
     assert_eq!(next_id(&mut none).await, "evt_live");
 
-    let vhost = room.config.url.rsplit('/').next().unwrap().to_owned();
+    let vhost = room.config.url.expose().rsplit('/').next().unwrap().to_owned();
     let kept = || async {
         let list = ["list_channels", "--no-table-headers", "vhost", "messages_unacknowledged"];
         let list = tokio::task::block_in_place(|| RabbitMq::shared().ctl(&list)).unwrap();

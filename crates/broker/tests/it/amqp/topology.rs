@@ -15,7 +15,7 @@ type Queues = BTreeMap<String, BTreeMap<String, Value>>;
 
 /// The virtual host of a room.
 fn vhost(room: &Room) -> String {
-    room.config.url.rsplit('/').next().unwrap().to_owned()
+    room.config.url.expose().rsplit('/').next().unwrap().to_owned()
 }
 
 async fn queues(room: &Room) -> Queues {
@@ -112,7 +112,7 @@ async fn a_topology_of_the_operators_own_is_checked_and_never_made() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_arguments_are_reported_with_the_name_and_what_to_do() {
     let room = Room::rabbitmq().await;
-    let (_connection, channel) = stranger(&room.config.url).await;
+    let (_connection, channel) = stranger(room.config.url.expose()).await;
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
     let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
@@ -146,8 +146,8 @@ async fn other_arguments_are_reported_with_the_name_and_what_to_do() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_reason_shows_the_password() {
     let room = Room::rabbitmq().await;
-    let wrong = room.config.url.replace("guest:guest@", "guest:hunter2@");
-    let config = BrokerConfig { url: wrong, ..room.config.clone() };
+    let wrong = room.config.url.expose().replace("guest:guest@", "guest:hunter2@");
+    let config = BrokerConfig { url: wrong.into(), ..room.config.clone() };
     let broker = broker::open(&config).await.unwrap();
     wait_for("a refused login", || async {
         matches!(broker.health(), Health::Away(reason) if reason.contains("ACCESS_REFUSED"))

@@ -22,7 +22,7 @@ fn start(task: &str, config: &BrokerConfig, first: &str) -> Child {
         .arg(program)
         .args(["--exact", "--nocapture", "embedded::faults::the_other_process"])
         .env(TASK, task)
-        .env(URL, &config.url)
+        .env(URL, config.url.expose())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())

@@ -17,7 +17,7 @@ async fn refusal(config: &BrokerConfig) -> String {
 }
 
 fn path(room: &Room) -> String {
-    room.config.url.strip_prefix("embedded://").unwrap().to_owned()
+    room.config.url.expose().strip_prefix("embedded://").unwrap().to_owned()
 }
 
 #[tokio::test]

@@ -1,12 +1,12 @@
 //! Keys and files of the demo: made once, found again.
 
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use domain::{create_private_file, ensure_private_folder, open_to_others};
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
@@ -24,22 +24,21 @@ pub(super) struct Keys {
 /// # Errors
 /// When the folder or the file cannot be written or read.
 pub(super) fn find_or_make(folder: &Path) -> anyhow::Result<Keys> {
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    ensure_private_folder(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let path = folder.join("keys.json");
+    for wide in [open_to_others(folder), open_to_others(&path)].into_iter().flatten() {
+        eprintln!("warning: {wide}");
+    }
     if path.exists() {
         let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        return serde_json::from_slice(&text).with_context(|| {
-            format!("{} is damaged; remove the folder to begin anew", path.display())
+        // Not the error, which may repeat a key.
+        return serde_json::from_slice(&text).map_err(|_| {
+            anyhow!("{} is damaged; remove the folder to begin anew", path.display())
         });
     }
     let keys = Keys { jwt_secret: random(), secrets_key: format!("dev:{}", random()) };
-    let file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        // Nobody else on the machine may read it.
-        .mode(0o600)
-        .open(&path)
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    let file =
+        create_private_file(&path).with_context(|| format!("cannot write {}", path.display()))?;
     serde_json::to_writer_pretty(file, &keys)?;
     Ok(keys)
 }
@@ -53,9 +52,9 @@ impl Keys {
     /// Lets `settings` use these keys and `folder`, and reach receivers on this machine.
     pub(super) fn apply(self, settings: &mut Settings, folder: &Path) {
         settings.auth.jwt_secret = self.jwt_secret.into();
-        settings.secrets.keys = vec![self.secrets_key];
-        settings.database.url = format!("sqlite://{}", folder.join("store.db").display());
-        settings.broker.url = format!("embedded://{}", folder.join("queues.db").display());
+        settings.secrets.keys = vec![self.secrets_key.into()];
+        settings.database.url = format!("sqlite://{}", folder.join("store.db").display()).into();
+        settings.broker.url = format!("embedded://{}", folder.join("queues.db").display()).into();
         settings.delivery.allow_networks = vec!["127.0.0.0/8".into(), "::1/128".into()];
     }
 }

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const PROBE: &str = "doctor.probe";
 
 pub(super) async fn check(s: &Settings) -> Vec<Finding> {
-    if let Some(path) = s.broker.url.strip_prefix("embedded://") {
+    if let Some(path) = s.broker.url.file("embedded") {
         return vec![embedded(s, path).await];
     }
     // First only looked at: doctor makes nothing.
@@ -26,7 +26,10 @@ pub(super) async fn check(s: &Settings) -> Vec<Finding> {
         Err(error) => return vec![Finding::fail("broker", format!("{error:#}"))],
     };
     let Some(reason) = reason else {
-        let mut found = vec![Finding::ok("broker", "there, with every exchange and queue")];
+        let mut found = vec![Finding::ok(
+            "broker",
+            format!("{} is there, with every exchange and queue", s.broker.url.shown()),
+        )];
         found.push(takes_messages(&broker).await);
         broker.close().await;
         if s.broker.declare {
@@ -45,7 +48,10 @@ pub(super) async fn check(s: &Settings) -> Vec<Finding> {
         }
         reason => Finding::fail(
             "broker",
-            format!("{reason}: is it running, and are broker.url and its user's rights right?"),
+            format!(
+                "{}: {reason}: is it running, and are broker.url and its user's rights right?",
+                s.broker.url.shown()
+            ),
         ),
     }]
 }

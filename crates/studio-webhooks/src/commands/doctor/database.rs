@@ -12,7 +12,7 @@ const APART: Duration = Duration::seconds(1);
 
 pub(super) async fn check(s: &Settings) -> Vec<Finding> {
     // Looking makes no file.
-    if let Some(path) = s.database.url.strip_prefix("sqlite://")
+    if let Some(path) = s.database.url.file("sqlite")
         && !std::path::Path::new(path).exists()
     {
         let text = format!("{path} is not there yet: a service makes it when it starts");
@@ -22,7 +22,7 @@ pub(super) async fn check(s: &Settings) -> Vec<Finding> {
         Ok(store) => store,
         Err(error) => return vec![Finding::fail("database", format!("{error:#}"))],
     };
-    let mut found = vec![schema(&store).await];
+    let mut found = vec![schema(&store, &s.database.url.shown()).await];
     if found[0].health == super::Health::Ok {
         found.push(clock(&store).await);
         found.push(keys(&store).await);
@@ -31,12 +31,12 @@ pub(super) async fn check(s: &Settings) -> Vec<Finding> {
     found
 }
 
-async fn schema(store: &Store) -> Finding {
+async fn schema(store: &Store, url: &str) -> Finding {
     match store.check_schema().await {
-        Ok(()) => Finding::ok("database", "there, and up to date"),
+        Ok(()) => Finding::ok("database", format!("{url} is there, and up to date")),
         Err(StoreError::Unavailable(reason)) => Finding::fail(
             "database",
-            format!("does not answer ({reason}): is it running, and is database.url right?"),
+            format!("{url} does not answer ({reason}): is it running, and is database.url right?"),
         ),
         Err(error) => Finding::fail("database", error.to_string()),
     }

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use domain::database_open_to_others;
+
 use super::Finding;
 use crate::commands::parts::allow_open_files;
 use crate::config::Settings;
@@ -18,14 +20,24 @@ pub(super) fn check(s: &Settings) -> Vec<Finding> {
     let mut found: Vec<Finding> = folders(s).iter().map(|folder| room(folder)).collect();
     found.extend(files(s));
     found.extend(operators(s));
+    found.extend(modes(s));
     found
+}
+
+/// The files of the embedded store and broker.
+fn our_files(s: &Settings) -> impl Iterator<Item = &str> {
+    [s.database.url.file("sqlite"), s.broker.url.file("embedded")].into_iter().flatten()
+}
+
+/// What others than their owner may read of them.
+fn modes(s: &Settings) -> Vec<Finding> {
+    let wide = our_files(s).flat_map(database_open_to_others);
+    wide.map(|wide| Finding::warn("modes", wide.to_string())).collect()
 }
 
 /// Where files of ours lie, each once.
 fn folders(s: &Settings) -> Vec<PathBuf> {
-    let paths =
-        [s.database.url.strip_prefix("sqlite://"), s.broker.url.strip_prefix("embedded://")];
-    let mut folders: Vec<PathBuf> = paths.into_iter().flatten().map(existing_folder).collect();
+    let mut folders: Vec<PathBuf> = our_files(s).map(existing_folder).collect();
     folders.dedup();
     folders
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use bytes::Bytes;
+use domain::setting::SecretUrl;
 use futures::{SinkExt, StreamExt};
 use reqwest::Url;
 use serde::Deserialize;
@@ -68,27 +69,35 @@ struct Text {
 }
 
 /// The URL of the WebSocket of the gateway at `text`.
-pub(super) fn url(text: &str) -> anyhow::Result<String> {
+///
+/// # Errors
+/// When it is no such URL. The error does not repeat it: a token may stand in its query.
+pub(super) fn url(text: &SecretUrl) -> anyhow::Result<SecretUrl> {
     let example = "expected a URL such as ws://127.0.0.1:8080";
-    let mut url = Url::parse(text).with_context(|| format!("--gateway {text}: {example}"))?;
+    let mut url = Url::parse(text.expose()).with_context(|| format!("--gateway: {example}"))?;
     let scheme = match url.scheme() {
         "http" | "ws" => "ws",
         "https" | "wss" => "wss",
-        other => return Err(anyhow!("--gateway {text}: {other} is no such URL; {example}")),
+        _ => return Err(anyhow!("--gateway: {example}")),
     };
     if url.set_scheme(scheme).is_err() || url.host().is_none() {
-        return Err(anyhow!("--gateway {text}: {example}"));
+        return Err(anyhow!("--gateway: {example}"));
     }
     if matches!(url.path(), "" | "/") {
         url.set_path("/v1/ws");
     }
-    Ok(url.into())
+    Ok(String::from(url).into())
 }
 
 impl Connection {
-    pub(super) async fn open(url: &str, token: &str) -> Result<Self, Ended> {
-        let for_good = |reason: String| Ended::ForGood(format!("{url}: {reason}"));
-        let mut request = url.into_client_request().map_err(|e| for_good(e.to_string()))?;
+    pub(super) async fn open(url: &SecretUrl, token: &str) -> Result<Self, Ended> {
+        let shown = url.shown();
+        let for_good = |reason: String| Ended::ForGood(format!("{shown}: {reason}"));
+        // Neither error: they repeat the URL.
+        let mut request = url
+            .expose()
+            .into_client_request()
+            .map_err(|_| for_good("no WebSocket can be opened there".to_owned()))?;
         let bearer = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| Ended::ForGood("the access token cannot stand in a header".to_owned()))?;
         request.headers_mut().insert(AUTHORIZATION, bearer);
@@ -104,8 +113,11 @@ impl Connection {
                 let passes = status.is_server_error() || status.as_u16() == 429;
                 Err(if passes { Ended::Lost(text) } else { for_good(text) })
             }
-            Ok(Err(error)) => Err(Ended::Lost(format!("{url} cannot be reached: {error}"))),
-            Err(_) => Err(Ended::Lost(format!("{url} does not answer"))),
+            Ok(Err(Error::Io(error))) => {
+                Err(Ended::Lost(format!("{shown} cannot be reached: {error}")))
+            }
+            Ok(Err(_)) => Err(Ended::Lost(format!("{shown} cannot be reached"))),
+            Err(_) => Err(Ended::Lost(format!("{shown} does not answer"))),
         }
     }
 
@@ -206,11 +218,11 @@ mod tests {
             ("https://studio.example/", "wss://studio.example/v1/ws"),
             ("wss://studio.example/other/ws", "wss://studio.example/other/ws"),
         ] {
-            assert_eq!(url(text).unwrap(), expected);
+            assert_eq!(url(&text.into()).unwrap().expose(), expected);
         }
-        for wrong in ["localhost:8080", "ftp://x", "", "ws://"] {
-            let error = format!("{:#}", url(wrong).unwrap_err());
-            assert!(error.contains("--gateway"), "{error}");
+        for wrong in ["localhost:8080", "ftp://hunter2", "", "ws://", "ws://h:p/?token=hunter2"] {
+            let error = format!("{:#}", url(&wrong.into()).unwrap_err());
+            assert!(error.contains("--gateway") && !error.contains("hunter2"), "{error}");
         }
     }
 }

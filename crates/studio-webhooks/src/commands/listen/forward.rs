@@ -2,6 +2,7 @@
 
 use anyhow::{Context, anyhow};
 use delivery::{DeliveryConfig, Endpoint, Sender};
+use domain::setting::SecretUrl;
 use domain::{DeliveryId, Event, Secret};
 use rand::RngExt;
 use time::macros::format_description;
@@ -17,7 +18,7 @@ pub(super) struct Forward {
 impl Forward {
     /// Forwards to `target`, signed with `secret`; with a new one that is printed, without.
     pub(super) fn new(
-        target: &str,
+        target: &SecretUrl,
         secret: Option<String>,
         settings: &Settings,
     ) -> anyhow::Result<Self> {
@@ -30,11 +31,11 @@ impl Forward {
             ..settings.delivery.clone()
         };
         let sender = Sender::new(&config).map_err(|e| anyhow!("{}: {}", e.key, e.message))?;
-        sender.guard().check_url(target).with_context(|| format!("--forward {target}"))?;
+        // Not the URL, whose path or query may be a secret.
+        sender.guard().check_url(target.expose()).context("--forward")?;
         let secret = secret.map_or_else(made, Secret::new);
-        let endpoint = Endpoint::unregistered(target, &secret)
-            .with_context(|| format!("--forward {target}"))?;
-        eprintln!("Forwarding to {target}");
+        let endpoint = Endpoint::unregistered(target.expose(), &secret).context("--forward")?;
+        eprintln!("Forwarding to {}", target.shown());
         Ok(Self { sender, endpoint })
     }
 
