@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use gateway::GatewayConfig;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -175,6 +176,37 @@ async fn floods_of_any_frame_end_the_connection() {
         .await;
         assert_eq!(code, Some(4_505), "{:x?}", &flood[..2]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_resume_without_a_pause_are_slowed_down_and_delay_nobody() {
+    const CLIENTS: usize = 8;
+    let _alone = MEASURING.lock().await;
+    let studio = Arc::new(Studio::start().await);
+    for number in 0..2_000 {
+        studio.publish(&format!("evt_{number}"), "ann", "p1").await;
+    }
+    let resumed = unnoticed(&studio, async {
+        let until = Instant::now() + Duration::from_secs(3);
+        let abusers = (0..CLIENTS).map(|_| {
+            let studio = studio.clone();
+            tokio::spawn(async move {
+                let mut resumed = 0;
+                while Instant::now() < until {
+                    // A new connection each time: its allowance of messages is full.
+                    let mut client = studio.client("ann").await;
+                    let ask = json!({ "type": "subscribe", "project_id": "q", "since": "evt_9" });
+                    resumed += usize::from(client.ask(&ask).await["type"] == "subscribed");
+                }
+                resumed
+            })
+        });
+        let resumed = futures::future::join_all(abusers).await;
+        resumed.into_iter().map(Result::unwrap).sum::<usize>()
+    })
+    .await;
+    // 64 at once and ten a second, on however many connections.
+    assert!((64..=120).contains(&resumed), "{resumed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

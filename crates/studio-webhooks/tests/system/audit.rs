@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::support::endpoint::Endpoint;
-use crate::support::on_both;
 use crate::support::studio::{Backend, Studio};
+use crate::support::{on_both, wait_for};
 
 fn trail(studio: &Studio, filters: &[&str]) -> Vec<Value> {
     let arguments = [&["audit", "--json"], filters].concat();
@@ -81,7 +81,7 @@ async fn a_webhook_that_the_product_switches_off_has_its_row(backend: Backend) {
     let endpoint = Endpoint::answering([410]).await;
     let hook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
     studio.publish(&crate::support::events::Published::in_project("usr_1", "p")).await;
-    let found = crate::support::wait_for("the row of the switch", || async {
+    let found = wait_for("the row of the switch", || async {
         let rows = trail(&studio, &["--action", "webhook.switch_off"]);
         rows.first().cloned()
     })
@@ -90,7 +90,23 @@ async fn a_webhook_that_the_product_switches_off_has_its_row(backend: Backend) {
     assert_eq!(found["user_id"], "usr_1");
 }
 
+async fn what_is_older_than_the_trail_is_kept_disappears(backend: Backend) {
+    let settings = [
+        ("STUDIO__DATABASE__AUDIT_RETENTION", "2s"),
+        ("STUDIO__DISPATCHER__RETENTION_EVERY", "300ms"),
+    ];
+    let studio = Studio::with(backend, &settings).await;
+    let endpoint = Endpoint::answering([200]).await;
+    studio.webhook("usr_1", &endpoint.url(), json!({})).await;
+    wait_for("the row to disappear", || async {
+        let rows = trail(&studio, &["--action", "webhook.create"]);
+        rows.is_empty().then_some(())
+    })
+    .await;
+}
+
 on_both!(
+    what_is_older_than_the_trail_is_kept_disappears,
     what_users_and_operators_do_is_in_the_trail,
     a_webhook_that_the_product_switches_off_has_its_row
 );
