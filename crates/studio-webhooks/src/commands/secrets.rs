@@ -57,12 +57,14 @@ async fn list(store: &Store) -> Result<(), store::StoreError> {
 }
 
 async fn rekey(store: &Store) -> Result<bool, store::StoreError> {
+    let deed = || Deed::of(Action::SecretsRekey, ObjectKind::Installation, "secrets");
+    // Before the first value, too: what is broken off is in the trail.
+    store.note(&deed().outcome("begun")).await?;
     let Rekeyed { webhooks, answers, unopened } = store.rekey().await?;
     let unopened_rows = unopened.as_ref().map_or(0, |(count, _)| *count);
-    let deed = Deed::of(Action::SecretsRekey, ObjectKind::Installation, "secrets");
     let came_to =
         format!("{webhooks} webhooks, {answers} stored answers, {unopened_rows} not opened");
-    store.note(&deed.outcome(&came_to)).await?;
+    store.note(&deed().outcome(&came_to)).await?;
     println!("Encrypted anew: {webhooks} webhooks, {answers} stored answers.");
     let Some((count, reason)) = unopened else {
         return Ok(true);
