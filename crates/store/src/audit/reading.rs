@@ -87,7 +87,7 @@ impl Store {
             let walk = select(filter).filter(ways).order_by_desc(Column::Id).limit(most);
             found.extend(walk.all(&self.reader).await?);
         }
-        found.sort_unstable_by(|one, other| other.id.cmp(&one.id));
+        found.sort_unstable_by_key(|row| std::cmp::Reverse(row.id));
         found.dedup_by_key(|row| row.id);
         let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
         let (rows, more) = page.cut(found.into_iter().skip(skipped).collect());
