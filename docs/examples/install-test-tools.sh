@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need and the machine does not have: RabbitMQ and PostgreSQL (Debian's
-# packages, not started), Chromium, libfaketime, a Python environment with pika and schemathesis, and
-# Node with amqplib, ws and playwright-core; called with `bench`, nginx with nchan too. Runs as root
-# or with sudo; does nothing where everything is there.
+# packages, not started), Chromium, libfaketime, a Python environment with pika, cryptography and
+# schemathesis, and Node with amqplib, ws and playwright-core; called with `bench`, nginx with nchan
+# too. Runs as root or with sudo; does nothing where everything is there.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -34,11 +34,11 @@ if [ "${#packages[@]}" -gt 0 ]; then
 fi
 
 python=target/python/bin/python3
-if [ ! -x "$python" ] || ! "$python" -c 'import pika, yaml, schemathesis' 2>/dev/null; then
+if [ ! -x "$python" ] || ! "$python" -c 'import pika, yaml, schemathesis, cryptography' 2>/dev/null; then
     mkdir -p target
     python3 -m venv target/python
     "$python" -m pip install --quiet --disable-pip-version-check \
-        'pika==1.3.2' 'pyyaml==6.0.3' 'schemathesis==4.32.5'
+        'pika==1.3.2' 'pyyaml==6.0.3' 'schemathesis==4.32.5' 'cryptography==48.0.0'
 fi
 
 if [ ! -d target/node/node_modules/amqplib ] || [ ! -d target/node/node_modules/ws ] ||

@@ -52,6 +52,11 @@ pub struct ApiConfig {
     /// at most, about; 8 MiB (8388608) by default, 0 keeps none. Without effect on PostgreSQL.
     #[serde(deserialize_with = "setting::number")]
     pub kept_answers: u64,
+    /// Whether the endpoint of a new webhook, or of one whose URL leads to another host now, has
+    /// to prove first that it wants to be told; `false` by default. Webhooks that are there when
+    /// it is switched on stay as they are.
+    #[serde(deserialize_with = "setting::boolean")]
+    pub verify_endpoints: bool,
 }
 
 impl Default for ApiConfig {
@@ -68,6 +73,7 @@ impl Default for ApiConfig {
             max_webhooks: 100,
             idempotency_keys: 100_000,
             kept_answers: 8 * 1024 * 1024,
+            verify_endpoints: false,
         }
     }
 }

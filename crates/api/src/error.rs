@@ -173,6 +173,12 @@ impl ResponseError for ApiError {
     }
 }
 
+impl From<domain::Obstacle> for ApiError {
+    fn from(obstacle: domain::Obstacle) -> Self {
+        Self::Conflict(obstacle.to_string())
+    }
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -180,6 +186,9 @@ impl From<StoreError> for ApiError {
             StoreError::LimitReached(limit) => Self::Conflict(format!(
                 "you have {limit} webhooks, as many as are allowed; delete one first"
             )),
+            StoreError::Headers(reason) => {
+                Self::Invalid(crate::validation::refused_headers(&reason))
+            }
             StoreError::InvalidText(field) => {
                 Self::Invalid(vec![FieldError::new(field, "must not contain the character NUL")])
             }

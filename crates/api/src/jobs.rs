@@ -129,7 +129,7 @@ fn precise(at: OffsetDateTime) -> String {
     request_body = RedeliverRange,
     responses(
         (status = 202, description = "The job.", body = JobView),
-        (status = 409, description = "The webhook is switched off, or as many jobs as are allowed."),
+        (status = 409, description = "The webhook is switched off or not verified, or as many jobs as are allowed."),
     ),
 )]
 pub(crate) async fn redeliver(
@@ -158,7 +158,7 @@ pub(crate) async fn redeliver(
     request_body = ReplayRange,
     responses(
         (status = 202, description = "The job.", body = JobView),
-        (status = 409, description = "The webhook is switched off, or as many jobs as are allowed."),
+        (status = 409, description = "The webhook is switched off or not verified, or as many jobs as are allowed."),
     ),
 )]
 pub(crate) async fn replay(
@@ -240,11 +240,10 @@ pub(crate) async fn cancel(
 /// The webhook, if it can be delivered to.
 async fn ready(api: &Api, user: &UserId, id: &str) -> Result<WebhookId, ApiError> {
     let webhook = api.store.webhook(user, webhook_id(id)?).await?.webhook;
-    if webhook.active {
-        return Ok(webhook.id);
+    match webhook.obstacle() {
+        None => Ok(webhook.id),
+        Some(obstacle) => Err(obstacle.into()),
     }
-    let message = "the webhook is switched off; switch it on before redelivering";
-    Err(ApiError::Conflict(message.to_owned()))
 }
 
 #[allow(clippy::too_many_arguments, reason = "each is one fact of the job")]

@@ -21,6 +21,13 @@ type Limiter<K> =
 /// Tests of webhooks by one user in a minute: each is a request to anywhere.
 const TESTS: u32 = 10;
 
+/// Challenges that one user has sent in a minute: each is a request to anywhere.
+const CHALLENGES: u32 = 10;
+
+/// Challenges to one host in a minute, whoever has them sent. More than one user's, so that nobody
+/// can keep others from being verified.
+const CHALLENGES_OF_HOST: u32 = 60;
+
 /// Requests between two rounds of forgetting those at rest.
 const ROUND: u32 = 10_000;
 
@@ -29,6 +36,8 @@ pub(crate) struct RateLimits {
     requests: Option<Limit<UserId>>,
     tests: Option<Limit<UserId>>,
     redeliveries: Option<Limit<UserId>>,
+    challenges: Option<Limit<UserId>>,
+    challenges_of_host: Option<Limit<String>>,
 }
 
 struct Limit<K: Hash + Eq + Clone> {
@@ -74,6 +83,8 @@ impl RateLimits {
             requests: limit(config, config.rate_limit),
             tests: limit(config, TESTS),
             redeliveries: limit(config, config.redelivery_limit),
+            challenges: limit(config, CHALLENGES),
+            challenges_of_host: limit(config, CHALLENGES_OF_HOST),
         }
     }
 
@@ -96,6 +107,15 @@ impl RateLimits {
     /// [`ApiError::TooManyRequests`] with the seconds to wait.
     pub(crate) fn count_redelivery(&self, user: &UserId) -> Result<(), ApiError> {
         self.redeliveries.as_ref().map_or(Ok(()), |limit| limit.count(user).check())
+    }
+
+    /// Counts a challenge to the endpoint at `host` that `user` has sent.
+    ///
+    /// # Errors
+    /// [`ApiError::TooManyRequests`] with the seconds to wait.
+    pub(crate) fn count_challenge(&self, user: &UserId, host: String) -> Result<(), ApiError> {
+        self.challenges.as_ref().map_or(Ok(()), |limit| limit.count(user).check())?;
+        self.challenges_of_host.as_ref().map_or(Ok(()), |limit| limit.count(&host).check())
     }
 }
 
@@ -158,6 +178,20 @@ mod tests {
             assert!(limits.count(&user("a")).is_none());
             assert!(limits.count_test(&user("a")).is_ok());
             assert!(limits.count_redelivery(&user("a")).is_ok());
+            assert!(limits.count_challenge(&user("a"), "h:443".to_owned()).is_ok());
         }
+    }
+
+    #[test]
+    fn challenges_are_limited_for_a_user_and_for_a_host() {
+        let limits = limits(100);
+        let ask = |name: &str, host: &str| limits.count_challenge(&user(name), host.to_owned());
+        assert!((0..10).all(|_| ask("a", "h:443").is_ok()));
+        assert!(ask("a", "other:443").is_err(), "the user's");
+        for name in ["b", "c", "d", "e", "f"] {
+            assert!((0..10).all(|_| ask(name, "h:443").is_ok()), "{name}");
+        }
+        assert!(ask("g", "h:443").is_err(), "the host's");
+        assert!(ask("g", "other:443").is_ok());
     }
 }

@@ -85,7 +85,7 @@ pub(crate) struct Redelivery {
     params(LogPath),
     responses(
         (status = 202, description = "The new delivery.", body = Redelivery),
-        (status = 409, description = "The webhook is switched off."),
+        (status = 409, description = "The webhook is switched off, or its endpoint is not verified."),
     ),
 )]
 pub(crate) async fn redeliver(
@@ -97,9 +97,8 @@ pub(crate) async fn redeliver(
     let (webhook, log) = ids(&path)?;
     api.limits.count_redelivery(&caller.user)?;
     let (_, event, _) = api.store.delivery(&caller.user, webhook, log).await?;
-    if !api.store.webhook(&caller.user, webhook).await?.webhook.active {
-        let message = "the webhook is switched off; switch it on before redelivering";
-        return Err(ApiError::Conflict(message.to_owned()));
+    if let Some(obstacle) = api.store.webhook(&caller.user, webhook).await?.webhook.obstacle() {
+        return Err(obstacle.into());
     }
     let user = caller.user.clone();
     let event = Event::from_payload(user, event.payload).map_err(ApiError::internal)?;

@@ -46,6 +46,7 @@ use crate::{audit, catalogue, events, health, jobs, logs, sign_out, webhooks};
         webhooks::update::patch,
         webhooks::delete::delete,
         webhooks::test::test,
+        webhooks::verify::verify,
         webhooks::rotate::rotate,
         logs::list,
         logs::get,

@@ -73,6 +73,7 @@ pub(crate) fn table() -> Vec<Entry> {
             ],
         ),
         at(&under("test"), [write(POST, webhooks::test::test)]),
+        at(&under("verify"), [write(POST, webhooks::verify::verify)]),
         at(&under("rotate-secret"), [write(POST, webhooks::rotate::rotate)]),
         at(&under("logs"), [read(GET, logs::list)]),
         at(&under("logs/{log_id}"), [read(GET, logs::get)]),

@@ -10,8 +10,6 @@ use serde::Serialize;
 use store::AttemptRow;
 use utoipa::ToSchema;
 
-use crate::view::masked;
-
 /// The request as it was sent the last time.
 #[derive(Serialize, ToSchema)]
 #[schema(as = LogRequest)]
@@ -49,8 +47,12 @@ impl RequestView {
         });
         let headers = last.map(|last| {
             let all = headers_sent(&endpoint, event, delivery, last.number, last.started_at);
-            let all = all.into_iter().filter(|(name, _)| known || is_certain(name)).collect();
-            masked(&all)
+            let shown = |(name, value): (String, String)| {
+                let value =
+                    if is_ours(&name) { value } else { webhook.headers.shown(&name, &value) };
+                (name, value)
+            };
+            all.into_iter().filter(|(name, _)| known || is_certain(name)).map(shown).collect()
         });
         Ok(Self {
             method: "POST",
@@ -60,6 +62,13 @@ impl RequestView {
             body: String::from_utf8_lossy(&event.payload).into_owned(),
         })
     }
+}
+
+/// Whether only we set headers of this name: a signature is no credential, and who looks for a
+/// mistake compares it.
+fn is_ours(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["x-sentimatrix-", "webhook-"].iter().any(|family| name.starts_with(family))
 }
 
 /// Whether a header's value depends on nothing that a webhook's owner can change.

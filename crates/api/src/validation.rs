@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::body::Fields;
 use crate::error::{ApiError, FieldError};
 
-pub(crate) use headers::{RESERVED, RESERVED_FAMILIES};
+pub(crate) use headers::{RESERVED, RESERVED_FAMILIES, refused as refused_headers};
 pub(crate) use webhook::{change, generate_secret, new_webhook};
 
 /// What fields may have at most; the document shows the same.

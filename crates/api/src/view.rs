@@ -3,16 +3,16 @@
 
 use std::collections::BTreeMap;
 
-use domain::{Cause, FailureKind, ProjectId, Webhook, WebhookId};
+use domain::{Cause, FailureKind, ProjectId, SigningKey, SigningScheme, Webhook, WebhookId};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use store::{AttemptRow, DeliveryRow, WebhookStats, WebhookWithStats};
+use store::{AttemptRow, DeliveryRow, Updated, WebhookStats, WebhookWithStats};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
+use crate::ApiConfig;
 use crate::openapi::{filter, schema};
-
 use crate::sent::RequestView;
 
 /// A time as the specification writes it: whole seconds, `Z`.
@@ -53,41 +53,59 @@ struct Beyond {
     /// When it was switched off.
     #[schema(required, format = DateTime)]
     disabled_at: Option<String>,
+    /// How `webhook-signature` is made, where it is not by HMAC with the secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schema::signing, required = false)]
+    signing: Option<&'static str>,
+    /// What receivers check `webhook-signature` with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schema::public_key, required = false)]
+    public_key: Option<String>,
+    /// The public key before the last rotation, for as long as deliveries are signed by it too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schema::public_key, required = false)]
+    previous_public_key: Option<String>,
+    /// Whether its endpoint proved that it wants to be told, where that is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = schema::verification, required = false)]
+    verification: Option<&'static str>,
+    /// When it proved that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, format = DateTime)]
+    verified_at: Option<String>,
 }
 
 impl Beyond {
-    fn of(webhook: &Webhook) -> Self {
+    fn of(webhook: &Webhook, config: &ApiConfig) -> Self {
+        let key = webhook.signing_key.as_ref();
+        let previous = webhook.previous_key(OffsetDateTime::now_utc());
+        let public = |key: &SigningKey| key.public_key().to_string();
+        let proof = config.verify_endpoints || webhook.pending_since.is_some();
         Self {
             project_ids: webhook.project_ids.clone(),
             filter: webhook.filter.clone().and_then(|json| RawValue::from_string(json).ok()),
             rate_limit: webhook.rate_limit,
-            headers: masked(&webhook.headers),
+            headers: webhook.headers.all_shown(),
             description: webhook.description.clone(),
             metadata: webhook.metadata.clone(),
             disabled_reason: webhook.disabled_reason.clone(),
             disabled_at: webhook.disabled_at.map(seconds),
+            signing: key.map(|_| SigningScheme::Ed25519.as_str()),
+            public_key: key.map(public),
+            previous_public_key: previous.map(public),
+            verification: proof.then(|| verification(webhook)),
+            verified_at: webhook.verified_at.filter(|_| proof).map(seconds),
         }
     }
 }
 
-/// What is shown instead of a header's value that nobody should read.
-pub(crate) const MASK: &str = "***";
+/// The states of `verification`.
+pub(crate) const VERIFICATIONS: [&str; 2] = ["pending", "verified"];
 
-/// Words in the names of headers that hold credentials.
-const CREDENTIALS: [&str; 8] =
-    ["auth", "cookie", "token", "secret", "key", "password", "credential", "session"];
-
-/// Headers that hold credentials show that they are set, and nothing more.
-pub(crate) fn masked(headers: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let secret = |name: &str| {
-        let name = name.to_ascii_lowercase();
-        CREDENTIALS.iter().any(|word| name.contains(word))
-    };
-    let shown = |(name, value): (&String, &String)| {
-        let value = if secret(name) { MASK.to_owned() } else { value.clone() };
-        (name.clone(), value)
-    };
-    headers.iter().map(shown).collect()
+/// Whether the endpoint proved that it wants to be told. One that was never asked to counts as
+/// verified.
+pub(crate) fn verification(webhook: &Webhook) -> &'static str {
+    VERIFICATIONS[usize::from(webhook.pending_since.is_none())]
 }
 
 /// A webhook in lists and by itself.
@@ -123,8 +141,9 @@ pub(crate) struct WebhookView {
     beyond: Beyond,
 }
 
-impl From<WebhookWithStats> for WebhookView {
-    fn from(WebhookWithStats { webhook, stats }: WebhookWithStats) -> Self {
+impl WebhookView {
+    pub(crate) fn new(found: WebhookWithStats, config: &ApiConfig) -> Self {
+        let WebhookWithStats { webhook, stats } = found;
         let WebhookStats { last_triggered_at, success_rate } = stats;
         Self {
             id: webhook.id,
@@ -134,7 +153,7 @@ impl From<WebhookWithStats> for WebhookView {
             last_triggered_at: last_triggered_at.map(seconds),
             success_rate: success_rate.map(|rate| (rate * 10_000.0).round() / 10_000.0),
             active: webhook.active,
-            beyond: Beyond::of(&webhook),
+            beyond: Beyond::of(&webhook, config),
             name: webhook.name,
             url: webhook.url,
             events: webhook.events,
@@ -169,15 +188,15 @@ pub(crate) struct CreatedView {
     beyond: Beyond,
 }
 
-impl From<Webhook> for CreatedView {
-    fn from(webhook: Webhook) -> Self {
+impl CreatedView {
+    pub(crate) fn new(webhook: Webhook, config: &ApiConfig) -> Self {
         Self {
             id: webhook.id,
             secret: webhook.secret.expose().to_owned(),
             active: webhook.active,
             created_at: seconds(webhook.created_at),
             updated_at: seconds(webhook.updated_at),
-            beyond: Beyond::of(&webhook),
+            beyond: Beyond::of(&webhook, config),
             name: webhook.name,
             url: webhook.url,
             events: webhook.events,
@@ -208,19 +227,26 @@ pub(crate) struct UpdatedView {
     /// When it was made.
     #[schema(format = DateTime)]
     created_at: String,
+    /// Headers that held credentials and were removed, because the URL leads to another host now
+    /// and they were not given again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    removed_headers: Vec<String>,
     #[serde(flatten)]
     beyond: Beyond,
 }
 
-impl From<Webhook> for UpdatedView {
-    fn from(webhook: Webhook) -> Self {
+impl UpdatedView {
+    pub(crate) fn new(updated: Updated, config: &ApiConfig) -> Self {
+        let Updated { webhook, removed_headers } = updated;
         Self {
             id: webhook.id,
             active: webhook.active,
             updated_at: seconds(webhook.updated_at),
             secret: webhook.secret.masked(),
             created_at: seconds(webhook.created_at),
-            beyond: Beyond::of(&webhook),
+            removed_headers,
+            beyond: Beyond::of(&webhook, config),
             name: webhook.name,
             url: webhook.url,
             events: webhook.events,

@@ -6,6 +6,7 @@ pub(crate) mod read;
 pub(crate) mod rotate;
 pub(crate) mod test;
 pub(crate) mod update;
+pub(crate) mod verify;
 
 use std::time::Duration;
 

@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "criterion makes the entry")]
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on ends")]
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -20,9 +21,11 @@ fn webhook(headers: usize, at: OffsetDateTime) -> Webhook {
         project_ids: Vec::new(),
         filter: None,
         rate_limit: None,
-        headers: (0..headers).map(header).collect(),
+        headers: (0..headers).map(header).collect::<BTreeMap<_, _>>().into(),
         secret: Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
         previous_secret: None,
+        signing_key: None,
+        previous_signing_key: None,
         active: true,
         description: None,
         metadata: Default::default(),
@@ -31,6 +34,8 @@ fn webhook(headers: usize, at: OffsetDateTime) -> Webhook {
         created_at: at,
         updated_at: at,
         request_changed_at: None,
+        pending_since: None,
+        verified_at: None,
     }
 }
 

@@ -50,8 +50,8 @@ impl Endpoint {
     pub fn new(webhook: &Webhook, now: OffsetDateTime) -> Result<Self, InvalidEndpoint> {
         let (signer, previous) = webhook.signers(now);
         let until = webhook.previous_secret.as_ref().map(|(_, until)| *until);
-        let mut own = HeaderMap::with_capacity(webhook.headers.len());
-        for (name, value) in &webhook.headers {
+        let mut own = HeaderMap::with_capacity(webhook.headers.values().len());
+        for (name, value) in webhook.headers.values() {
             let name: HeaderName = name.parse().map_err(|_| InvalidEndpoint("headers"))?;
             let mut value: HeaderValue = value.parse().map_err(|_| InvalidEndpoint("headers"))?;
             // `Debug` does not show it, and HTTP/2 does not keep it for the requests that follow.
@@ -92,6 +92,7 @@ impl Endpoint {
     #[must_use]
     pub fn authority(&self) -> String {
         let host = self.target.url.host_str().unwrap_or_default();
+        let host = host.strip_suffix('.').unwrap_or(host);
         format!("{host}:{}", self.target.url.port_or_known_default().unwrap_or_default())
     }
 }

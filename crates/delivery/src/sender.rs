@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use domain::{AttemptReport, DeliveryId, Event, MAX_STORED_RESPONSE};
+use domain::{
+    AttemptReport, Challenge, DeliveryId, Event, MAX_STORED_RESPONSE, VERIFICATION, whole_seconds,
+};
 use http_body_util::Full;
 use hyper::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::http::response::Parts;
@@ -64,8 +66,29 @@ impl Sender {
         delivery: DeliveryId,
         attempt: u32,
     ) -> AttemptReport {
+        let started_at = OffsetDateTime::now_utc();
+        self.exchange(endpoint, started_at, || {
+            compose(endpoint, event, delivery, attempt, started_at)
+        })
+        .await
+    }
+
+    /// Asks the endpoint whether it wants to be told: once, with `challenge`, signed and guarded
+    /// as an attempt is. What it answered is in the report.
+    pub async fn ask(&self, endpoint: &Endpoint, challenge: &Challenge) -> AttemptReport {
+        let started_at = OffsetDateTime::now_utc();
+        self.exchange(endpoint, started_at, || compose_question(endpoint, challenge, started_at))
+            .await
+    }
+
+    async fn exchange(
+        &self,
+        endpoint: &Endpoint,
+        started_at: OffsetDateTime,
+        compose: impl FnOnce() -> Request<Full<Bytes>>,
+    ) -> AttemptReport {
         let mut report = AttemptReport {
-            started_at: OffsetDateTime::now_utc(),
+            started_at,
             duration: Duration::ZERO,
             status: None,
             address: None,
@@ -80,7 +103,7 @@ impl Sender {
             return report;
         }
         let started = Instant::now();
-        let request = Box::new(compose(endpoint, event, delivery, attempt, report.started_at));
+        let request = Box::new(compose());
         let exchange = async {
             let (head, answer) = self.connections.send(&endpoint.target, request).await?;
             note_head(&mut report, head, answer.address());
@@ -108,20 +131,63 @@ pub fn compose(
     attempt: u32,
     now: OffsetDateTime,
 ) -> Request<Full<Bytes>> {
-    let mut request = Request::new(Full::new(event.payload.clone()));
+    let content = Content {
+        id: event.id.as_str(),
+        kind: event.kind.as_str(),
+        timestamp: &event.timestamp,
+        trace: event.traceparent.as_deref(),
+        body: &event.payload,
+    };
+    request(endpoint, &content, &delivery.to_string(), attempt, now)
+}
+
+/// The request with which an endpoint is asked whether it wants to be told. The challenge names
+/// it, for it is sent once.
+fn compose_question(
+    endpoint: &Endpoint,
+    challenge: &Challenge,
+    now: OffsetDateTime,
+) -> Request<Full<Bytes>> {
+    let content = Content {
+        id: challenge.as_str(),
+        kind: VERIFICATION,
+        timestamp: &whole_seconds(now),
+        trace: None,
+        body: &challenge.body(endpoint.webhook),
+    };
+    request(endpoint, &content, challenge.as_str(), 1, now)
+}
+
+/// What a request tells.
+struct Content<'a> {
+    id: &'a str,
+    kind: &'static str,
+    timestamp: &'a str,
+    trace: Option<&'a str>,
+    body: &'a Bytes,
+}
+
+fn request(
+    endpoint: &Endpoint,
+    content: &Content<'_>,
+    delivery: &str,
+    attempt: u32,
+    now: OffsetDateTime,
+) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(content.body.clone()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = endpoint.target.path.clone();
     let headers = request.headers_mut();
     headers.reserve(10 + endpoint.headers.len());
     headers.extend(endpoint.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-    headers.insert(EVENT, HeaderValue::from_static(event.kind.as_str()));
-    set(headers, DELIVERY, &delivery.to_string());
-    set(headers, TIMESTAMP, &event.timestamp);
+    headers.insert(EVENT, HeaderValue::from_static(content.kind));
+    set(headers, DELIVERY, delivery);
+    set(headers, TIMESTAMP, content.timestamp);
     headers.insert(ATTEMPT, HeaderValue::from(attempt));
-    if let Some(trace) = &event.traceparent {
+    if let Some(trace) = content.trace {
         set(headers, TRACEPARENT, trace);
     }
-    sign(headers, endpoint, event, now);
+    sign(headers, endpoint, content, now);
     request
 }
 
@@ -151,17 +217,17 @@ fn title_case(name: &HeaderName) -> String {
     name.as_str().split('-').map(part).collect::<Vec<_>>().join("-")
 }
 
-fn sign(headers: &mut HeaderMap, endpoint: &Endpoint, event: &Event, now: OffsetDateTime) {
+fn sign(headers: &mut HeaderMap, endpoint: &Endpoint, content: &Content<'_>, now: OffsetDateTime) {
     let at = now.unix_timestamp();
-    let body = &event.payload;
+    let Content { id, body, .. } = *content;
     set(headers, SIGNATURE, &endpoint.signer.sign(body));
-    let mut standard = endpoint.signer.sign_standard(event.id.as_str(), at, body);
+    let mut standard = endpoint.signer.sign_standard(id, at, body);
     if let Some(previous) = endpoint.previous_signer(now) {
         set(headers, SIGNATURE_PREVIOUS, &previous.sign(body));
         standard.push(' ');
-        standard.push_str(&previous.sign_standard(event.id.as_str(), at, body));
+        standard.push_str(&previous.sign_standard(id, at, body));
     }
-    set(headers, WEBHOOK_ID, event.id.as_str());
+    set(headers, WEBHOOK_ID, id);
     headers.insert(WEBHOOK_TIMESTAMP, HeaderValue::from(at));
     set(headers, WEBHOOK_SIGNATURE, &standard);
 }

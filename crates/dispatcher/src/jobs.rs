@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{JobId, Webhook};
+use domain::{JobId, Obstacle, Webhook};
 use store::{Job, JobKind, StoreError};
 use tokio::task::AbortHandle;
 use uuid::Uuid;
@@ -171,9 +171,11 @@ async fn wait_after(job: &Job, trouble: &Trouble, told: &mut bool) -> bool {
 
 /// The job's webhook, if it can be delivered to; otherwise the job ends.
 async fn webhook_of(context: &Context, job: &Job) -> Result<Webhook, Trouble> {
-    let reason = match context.store.find_webhook(job.webhook).await? {
-        Some(webhook) if webhook.active => return Ok(webhook),
-        Some(_) => "the webhook was switched off",
+    let found = context.store.find_webhook(job.webhook).await?;
+    let reason = match found.as_ref().map(Webhook::obstacle) {
+        Some(None) => return found.ok_or(Trouble::Ended),
+        Some(Some(Obstacle::SwitchedOff)) => "the webhook was switched off",
+        Some(Some(Obstacle::Unverified)) => "the webhook has to be verified",
         None => "the webhook was deleted",
     };
     context.store.end_job(job, Some(reason)).await?;

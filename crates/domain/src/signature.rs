@@ -1,16 +1,49 @@
-//! Signatures: the specification's `sha256=…`, and `v1,…` of Standard Webhooks.
+//! Signatures: the specification's `sha256=…`, and `v1,…` or `v1a,…` of Standard Webhooks.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::Secret;
+use crate::{Secret, SigningKey};
 
 type HmacSha256 = Hmac<Sha256>;
 
+/// What signatures by Ed25519 begin with in `webhook-signature`.
+pub(crate) const V1A: &str = "v1a,";
+
+/// What Standard Webhooks signs: `id.timestamp.body`, the time in unix seconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Signed<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) timestamp: i64,
+    pub(crate) body: &'a [u8],
+}
+
+impl Signed<'_> {
+    /// All of it in one piece.
+    pub(crate) fn whole(&self) -> Vec<u8> {
+        let mut whole = format!("{}.{}.", self.id, self.timestamp).into_bytes();
+        whole.extend_from_slice(self.body);
+        whole
+    }
+}
+
 fn keyed(key: &[u8]) -> HmacSha256 {
     HmacSha256::new_from_slice(key).expect("HMAC takes a key of any length")
+}
+
+/// The MAC of `text` with `secret` as it is shown.
+pub(crate) fn keyed_mac(secret: &Secret, text: &[u8]) -> HmacSha256 {
+    let mut mac = keyed(secret.expose().as_bytes());
+    mac.update(text);
+    mac
+}
+
+/// Whether `digits` are the lower-case hexadecimal digits of `mac`, compared in constant time.
+pub(crate) fn is_lower_hex_mac(mac: HmacSha256, digits: &str) -> bool {
+    let lower = !digits.bytes().any(|b| b.is_ascii_uppercase());
+    lower && hex::decode(digits).is_ok_and(|bytes| mac.verify_slice(&bytes).is_ok())
 }
 
 /// Signs with one secret. The keys are expanded once, so that signing a body costs its hash
@@ -18,7 +51,16 @@ fn keyed(key: &[u8]) -> HmacSha256 {
 #[derive(Clone)]
 pub struct Signer {
     specification: HmacSha256,
-    standard: HmacSha256,
+    standard: Standard,
+}
+
+/// How `webhook-signature` is made.
+#[derive(Clone)]
+enum Standard {
+    /// `v1`: with the secret, which the receiver knows too.
+    Hmac(HmacSha256),
+    /// `v1a`: with a private key, of which the receiver knows the public one.
+    Ed25519(SigningKey),
 }
 
 impl std::fmt::Debug for Signer {
@@ -33,7 +75,16 @@ impl Signer {
     pub fn new(secret: &Secret) -> Self {
         Self {
             specification: keyed(secret.expose().as_bytes()),
-            standard: keyed(&secret.standard_key()),
+            standard: Standard::Hmac(keyed(&secret.standard_key())),
+        }
+    }
+
+    /// A signer for `secret` whose `webhook-signature` is by `key`.
+    #[must_use]
+    pub fn asymmetric(secret: &Secret, key: &SigningKey) -> Self {
+        Self {
+            specification: keyed(secret.expose().as_bytes()),
+            standard: Standard::Ed25519(key.clone()),
         }
     }
 
@@ -61,11 +112,15 @@ impl Signer {
         text
     }
 
-    /// The value of `webhook-signature` for one secret: `v1,` and the base64 HMAC-SHA256 of
-    /// `id.timestamp.body`; `timestamp` in unix seconds (Standard Webhooks, "Signature scheme").
+    /// The value of `webhook-signature` for one secret or key: `v1,` and the base64 HMAC-SHA256,
+    /// or `v1a,` and the base64 Ed25519 signature, of `id.timestamp.body`; `timestamp` in unix
+    /// seconds (Standard Webhooks, "Signature scheme").
     #[must_use]
     pub fn sign_standard(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
-        let mut mac = self.standard.clone();
+        let mut mac = match &self.standard {
+            Standard::Hmac(keyed) => keyed.clone(),
+            Standard::Ed25519(key) => return key.sign(Signed { id, timestamp, body }),
+        };
         mac.update(id.as_bytes());
         mac.update(b".");
         mac.update(timestamp.to_string().as_bytes());
@@ -81,18 +136,8 @@ impl Signer {
 /// Whether `signature` is what [`Signer::sign`] gives for `body`, compared in constant time.
 #[must_use]
 pub fn verify(secret: &Secret, body: &[u8], signature: &str) -> bool {
-    let Some(digits) = signature.strip_prefix("sha256=") else {
-        return false;
-    };
-    if digits.bytes().any(|b| b.is_ascii_uppercase()) {
-        return false;
-    }
-    let Ok(bytes) = hex::decode(digits) else {
-        return false;
-    };
-    let mut mac = keyed(secret.expose().as_bytes());
-    mac.update(body);
-    mac.verify_slice(&bytes).is_ok()
+    let digits = signature.strip_prefix("sha256=");
+    digits.is_some_and(|digits| is_lower_hex_mac(keyed_mac(secret, body), digits))
 }
 
 #[cfg(test)]

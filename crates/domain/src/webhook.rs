@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
 use crate::{
-    EventSet, Filter, InvalidFilter, InvalidPattern, ProjectId, Secret, Signer, Subscription,
-    UserId, WebhookId,
+    EventSet, Filter, InvalidFilter, InvalidPattern, OwnHeaders, ProjectId, Secret, Signer,
+    SigningKey, Subscription, UserId, WebhookId,
 };
 
 /// What a webhook subscribed to cannot be read by this version.
@@ -41,11 +41,16 @@ pub struct Webhook {
     /// Deliveries started in one second, at most; without a limit of its own when `None`.
     pub rate_limit: Option<u32>,
     /// The webhook's own headers, sent with each attempt; at most 20.
-    pub headers: BTreeMap<String, String>,
+    pub headers: OwnHeaders,
     /// Signs its deliveries.
     pub secret: Secret,
     /// The secret before the last rotation, and until when deliveries carry its signature too.
     pub previous_secret: Option<(Secret, OffsetDateTime)>,
+    /// Makes `webhook-signature` instead of the secret, where its owner asked for Ed25519.
+    pub signing_key: Option<SigningKey>,
+    /// The key before the last rotation: `webhook-signature` is by it too for as long as the
+    /// previous secret signs.
+    pub previous_signing_key: Option<SigningKey>,
     /// Whether events are delivered.
     pub active: bool,
     /// The user's words, longer.
@@ -62,6 +67,25 @@ pub struct Webhook {
     pub updated_at: OffsetDateTime,
     /// When its URL, headers or secret were last changed: requests sent before may have differed.
     pub request_changed_at: Option<OffsetDateTime>,
+    /// Since when its endpoint has to prove that it wants to be told, and has not: nothing but
+    /// the question is sent to it.
+    pub pending_since: Option<OffsetDateTime>,
+    /// When its endpoint proved it.
+    pub verified_at: Option<OffsetDateTime>,
+}
+
+/// Why a webhook cannot be delivered to. `Display` says what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// Its owner, or the product, switched it off.
+    #[error("the webhook is switched off; switch it on first")]
+    SwitchedOff,
+    /// Its endpoint has not proved that it wants to be told.
+    #[error(
+        "the webhook's endpoint is not verified; \
+         have it answer the challenge of POST /v1/webhooks/{{webhook_id}}/verify first"
+    )]
+    Unverified,
 }
 
 impl Webhook {
@@ -80,11 +104,33 @@ impl Webhook {
         Ok(all.filtered(filter))
     }
 
+    /// What keeps deliveries from its endpoint; `None` when nothing does.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        match (self.active, self.pending_since) {
+            (false, _) => Some(Obstacle::SwitchedOff),
+            (true, Some(_)) => Some(Obstacle::Unverified),
+            (true, None) => None,
+        }
+    }
+
     /// The signers of an attempt made at `now`: the secret's, and during a rotation's grace
     /// period the previous one's.
     #[must_use]
     pub fn signers(&self, now: OffsetDateTime) -> (Signer, Option<Signer>) {
+        let signer = |secret: &Secret, key: Option<&SigningKey>| match key {
+            Some(key) => Signer::asymmetric(secret, key),
+            None => Signer::new(secret),
+        };
         let previous = self.previous_secret.as_ref().filter(|(_, until)| *until > now);
-        (Signer::new(&self.secret), previous.map(|(secret, _)| Signer::new(secret)))
+        let previous = previous.map(|(old, _)| signer(old, self.previous_signing_key.as_ref()));
+        (signer(&self.secret, self.signing_key.as_ref()), previous)
+    }
+
+    /// The key before the last rotation, while its grace period lasts.
+    #[must_use]
+    pub fn previous_key(&self, now: OffsetDateTime) -> Option<&SigningKey> {
+        let lasts = self.previous_secret.as_ref().is_some_and(|(_, until)| *until > now);
+        self.previous_signing_key.as_ref().filter(|_| lasts)
     }
 }

@@ -16,6 +16,9 @@ pub enum StoreError {
     /// A text of the user's holds NUL, which PostgreSQL cannot keep; names the field.
     #[error("{0} holds the character NUL, which cannot be stored")]
     InvalidText(&'static str),
+    /// A webhook's own headers cannot be as asked.
+    #[error("headers: {0}")]
+    Headers(#[from] domain::RefusedHeaders),
     /// Worth retrying: the database is away, busy, or the connection broke.
     #[error("the database is away: {0}")]
     Unavailable(String),

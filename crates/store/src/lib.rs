@@ -17,6 +17,7 @@ mod keyring;
 mod migration;
 
 mod rekey;
+mod webhook_change;
 mod webhook_row;
 mod webhooks;
 
@@ -54,7 +55,7 @@ pub use idempotency::{Claimed, KEY_LIFETIME, KeyedRequest, LARGEST_ANSWER};
 pub use job::{Job, JobCounts, JobKind, JobScope, JobStatus, NewJob, RangePage};
 pub use model::{
     AttemptRow, DeliveryFilter, DeliveryPlace, DeliveryProgress, DeliveryRow, EventRow, NewWebhook,
-    Outcome, Overdue, Page, PageRequest, WebhookChange, WebhookFilter, WebhookStats,
+    Outcome, Overdue, Page, PageRequest, Updated, WebhookChange, WebhookFilter, WebhookStats,
     WebhookWithStats,
 };
 pub use patience::LONGEST_WAIT;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use domain::{
     AttemptReport, Cause, DeliveryId, DeliveryStatus, DeliveryTask, Event, EventId, EventType,
-    Filter, ProjectId, Secret, UserId, Webhook, WebhookId,
+    Filter, GivenHeaders, OwnHeaders, ProjectId, Secret, SigningScheme, UserId, Webhook, WebhookId,
 };
 use time::OffsetDateTime;
 
@@ -30,11 +30,15 @@ pub struct NewWebhook {
     /// Deliveries started in one second, at most.
     pub rate_limit: Option<u32>,
     /// Own headers.
-    pub headers: BTreeMap<String, String>,
+    pub headers: OwnHeaders,
     /// Signs.
     pub secret: Secret,
+    /// How `webhook-signature` is made; a key is made for it where it needs one.
+    pub signing: SigningScheme,
     /// Whether events are delivered.
     pub active: bool,
+    /// Whether its endpoint has to prove first that it wants to be told.
+    pub must_verify: bool,
     /// The user's words.
     pub description: Option<String>,
     /// The user's keys and values.
@@ -56,16 +60,30 @@ pub struct WebhookChange {
     pub filter: Option<Option<Filter>>,
     /// New rate limit; `Some(None)` removes it.
     pub rate_limit: Option<Option<u32>>,
-    /// New headers, all of them.
-    pub headers: Option<BTreeMap<String, String>>,
+    /// New headers, all of them. When the URL leads elsewhere, hidden ones stay only if they are
+    /// among these with their values.
+    pub headers: Option<GivenHeaders>,
     /// New secret, without a grace period for the old one.
     pub secret: Option<Secret>,
+    /// New way to make `webhook-signature`; the same one keeps its key.
+    pub signing: Option<SigningScheme>,
     /// On or off; switching on clears `disabled_reason` and `disabled_at`.
     pub active: Option<bool>,
     /// New description; `Some(None)` removes it.
     pub description: Option<Option<String>>,
     /// New metadata, all of it.
     pub metadata: Option<BTreeMap<String, String>>,
+    /// Whether an endpoint elsewhere has to prove first that it wants to be told.
+    pub must_verify: bool,
+}
+
+/// A webhook as it is after a change.
+#[derive(Clone, Debug)]
+pub struct Updated {
+    /// The webhook.
+    pub webhook: Webhook,
+    /// The hidden headers that were left behind because the URL leads elsewhere now.
+    pub removed_headers: Vec<String>,
 }
 
 /// How a webhook has been doing.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::entity::{idempotency_key, webhook};
 use crate::idempotency::ANSWER;
 use crate::keyring::{Place, key_id};
+use crate::webhook_row::sealed_values;
 use crate::{Store, StoreError};
 
 /// Webhooks read together.
@@ -41,14 +42,14 @@ impl Rekeyed {
 /// How many values a key seals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sealed {
-    /// Secrets, previous secrets and headers of webhooks.
+    /// Secrets, signing keys and headers of webhooks.
     pub webhook_values: u64,
     /// Answers of idempotency keys.
     pub answers: u64,
 }
 
 impl Store {
-    /// Seals with the first key what is sealed with another: secrets, previous secrets, headers,
+    /// Seals with the first key what is sealed with another: secrets, signing keys, headers,
     /// stored answers. What a service changes meanwhile is left as it wrote it, and looked at
     /// again.
     ///
@@ -75,8 +76,8 @@ impl Store {
             let Some(last) = rows.last() else { break };
             after = last.id;
             for row in &rows {
-                let values = [Some(&row.headers), Some(&row.secret), row.previous_secret.as_ref()];
-                for id in values.into_iter().flatten().filter_map(|value| key_id(value)) {
+                let values = sealed_values(row).into_iter().filter_map(|(_, _, sealed)| sealed);
+                for id in values.filter_map(|value| key_id(value)) {
                     found.entry(id).or_default().webhook_values += 1;
                 }
             }
@@ -112,34 +113,25 @@ impl Store {
     async fn rekey_webhook(&self, mut row: webhook::Model) -> Result<bool, StoreError> {
         use webhook::Column;
         loop {
-            let secret = self.sealed_anew(row.id, "secret", &row.secret)?;
-            let headers = self.sealed_anew(row.id, "headers", &row.headers)?;
-            let old = row.previous_secret.as_deref();
-            let previous =
-                old.map(|old| self.sealed_anew(row.id, "previous_secret", old)).transpose()?;
-            let previous = previous.flatten();
-            if secret.is_none() && headers.is_none() && previous.is_none() {
+            let mut update = webhook::Entity::update_many().filter(Column::Id.eq(row.id));
+            let mut any = false;
+            for (name, column, sealed) in sealed_values(&row) {
+                // Not over what a service has written since.
+                update = update.filter(match sealed {
+                    Some(sealed) => column.eq(sealed.clone()),
+                    None => column.is_null(),
+                });
+                let anew =
+                    sealed.map(|sealed| self.sealed_anew(row.id, name, sealed)).transpose()?;
+                if let Some(anew) = anew.flatten() {
+                    update = update.col_expr(column, Expr::value(anew));
+                    any = true;
+                }
+            }
+            if !any {
                 return Ok(false);
             }
-            let same_previous = match &row.previous_secret {
-                Some(sealed) => Column::PreviousSecret.eq(sealed.clone()),
-                None => Column::PreviousSecret.is_null(),
-            };
-            let new_previous = previous.or_else(|| row.previous_secret.clone());
-            let changed = webhook::Entity::update_many()
-                .col_expr(Column::Secret, Expr::value(secret.unwrap_or_else(|| row.secret.clone())))
-                .col_expr(
-                    Column::Headers,
-                    Expr::value(headers.unwrap_or_else(|| row.headers.clone())),
-                )
-                .col_expr(Column::PreviousSecret, Expr::value(new_previous))
-                .filter(Column::Id.eq(row.id))
-                // Not over what a service has written since.
-                .filter(Column::Secret.eq(row.secret.clone()))
-                .filter(Column::Headers.eq(row.headers.clone()))
-                .filter(same_previous)
-                .exec(&self.writer)
-                .await?;
+            let changed = update.exec(&self.writer).await?;
             if changed.rows_affected == 1 {
                 return Ok(true);
             }

@@ -1,9 +1,10 @@
 //! Webhooks as rows: lists and maps as JSON text in the order given, what is secret sealed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{ProjectId, Secret, Webhook, WebhookId};
+use domain::{OwnHeaders, ProjectId, Secret, SigningKey, Webhook, WebhookId};
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use crate::StoreError;
 use crate::entity::webhook;
@@ -17,9 +18,13 @@ use crate::keyring::{Keyring, Place};
 pub(crate) fn row_of(keyring: &Keyring, webhook: &Webhook) -> Result<webhook::Model, StoreError> {
     check_texts(webhook)?;
     let row = webhook.id.as_uuid();
-    let seal = |column, text: &str| keyring.seal(Place { row, column }, text.as_bytes());
+    let seal_bytes = |column, bytes: &[u8]| keyring.seal(Place { row, column }, bytes);
+    let seal = |column, text: &str| seal_bytes(column, text.as_bytes());
+    let seal_key = |column, key: &SigningKey| seal_bytes(column, key.expose());
     let previous = webhook.previous_secret.as_ref();
-    let headers = to_json(&webhook.headers);
+    let headers = to_json(webhook.headers.values());
+    let marked = Some(webhook.headers.marked()).filter(|marked| !marked.is_empty());
+    let previous_key = webhook.previous_signing_key.as_ref();
     Ok(webhook::Model {
         id: row,
         user_id: webhook.user.to_string(),
@@ -41,7 +46,27 @@ pub(crate) fn row_of(keyring: &Keyring, webhook: &Webhook) -> Result<webhook::Mo
         filter: webhook.filter.clone(),
         rate_limit: webhook.rate_limit.map(|most| i32::try_from(most).unwrap_or(i32::MAX)),
         request_changed_at: webhook.request_changed_at.map(to_micros),
+        sensitive_headers: marked.map(|marked| seal("sensitive_headers", &to_json(marked))),
+        signing_key: webhook.signing_key.as_ref().map(|key| seal_key("signing_key", key)),
+        previous_signing_key: previous_key.map(|key| seal_key("previous_signing_key", key)),
+        pending_since: webhook.pending_since.map(to_micros),
+        verified_at: webhook.verified_at.map(to_micros),
     })
+}
+
+/// Every sealed value of a row, with its column and that column's name.
+pub(crate) fn sealed_values(
+    row: &webhook::Model,
+) -> [(&'static str, webhook::Column, Option<&Vec<u8>>); 6] {
+    use webhook::Column;
+    [
+        ("secret", Column::Secret, Some(&row.secret)),
+        ("headers", Column::Headers, Some(&row.headers)),
+        ("previous_secret", Column::PreviousSecret, row.previous_secret.as_ref()),
+        ("sensitive_headers", Column::SensitiveHeaders, row.sensitive_headers.as_ref()),
+        ("signing_key", Column::SigningKey, row.signing_key.as_ref()),
+        ("previous_signing_key", Column::PreviousSigningKey, row.previous_signing_key.as_ref()),
+    ]
 }
 
 /// What stands in a column as it is must be without NUL. JSON escapes it, seals hide it.
@@ -60,10 +85,19 @@ fn check_texts(webhook: &Webhook) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError::Corrupt`] when no key opens what is sealed, or a column cannot be read.
 pub(crate) fn webhook_of(keyring: &Keyring, row: webhook::Model) -> Result<Webhook, StoreError> {
+    let open_bytes = |column, sealed: &[u8]| keyring.open(Place { row: row.id, column }, sealed);
     let open = |column, sealed: &[u8]| {
-        let plain = keyring.open(Place { row: row.id, column }, sealed)?;
-        String::from_utf8(plain).map_err(|e| corrupt(&e))
+        String::from_utf8(open_bytes(column, sealed)?).map_err(|e| corrupt(&e))
     };
+    let open_key = |column, sealed: &Option<Vec<u8>>| {
+        let seed = sealed.as_ref().map(|sealed| open_bytes(column, sealed)).transpose()?;
+        seed.map(signing_key).transpose()
+    };
+    let marked = match &row.sensitive_headers {
+        Some(sealed) => of_json::<BTreeSet<String>>(&open("sensitive_headers", sealed)?)?,
+        None => BTreeSet::new(),
+    };
+    let headers = of_json::<BTreeMap<String, String>>(&open("headers", &row.headers)?)?;
     let previous = match (&row.previous_secret, row.previous_until) {
         (Some(sealed), Some(until)) => {
             Some((Secret::new(open("previous_secret", sealed)?), from_micros(until)?))
@@ -80,9 +114,11 @@ pub(crate) fn webhook_of(keyring: &Keyring, row: webhook::Model) -> Result<Webho
             .map(|id| id.parse::<ProjectId>())
             .collect::<Result<_, _>>()
             .map_err(|e| corrupt(&e))?,
-        headers: of_json::<BTreeMap<String, String>>(&open("headers", &row.headers)?)?,
+        headers: OwnHeaders::stored(headers, marked),
         secret: Secret::new(open("secret", &row.secret)?),
         previous_secret: previous,
+        signing_key: open_key("signing_key", &row.signing_key)?,
+        previous_signing_key: open_key("previous_signing_key", &row.previous_signing_key)?,
         metadata: of_json(&row.metadata)?,
         name: row.name,
         url: row.url,
@@ -95,7 +131,15 @@ pub(crate) fn webhook_of(keyring: &Keyring, row: webhook::Model) -> Result<Webho
         filter: row.filter,
         rate_limit: row.rate_limit.and_then(|most| u32::try_from(most).ok()),
         request_changed_at: row.request_changed_at.map(from_micros).transpose()?,
+        pending_since: row.pending_since.map(from_micros).transpose()?,
+        verified_at: row.verified_at.map(from_micros).transpose()?,
     })
+}
+
+fn signing_key(seed: Vec<u8>) -> Result<SigningKey, StoreError> {
+    let seed = Zeroizing::new(seed);
+    let seed: [u8; 32] = seed.as_slice().try_into().map_err(|e| corrupt(&e))?;
+    Ok(SigningKey::from_seed(seed))
 }
 
 fn to_json(value: &impl serde::Serialize) -> String {

@@ -1,6 +1,8 @@
 //! Webhooks: made, listed, changed, deleted; always of one user.
 
-use domain::{DeliveryStatus, EventType, Secret, UserId, Webhook, WebhookId};
+use domain::{
+    DeliveryStatus, EventType, Secret, SigningScheme, UserId, Webhook, WebhookId, leads_elsewhere,
+};
 use sea_orm::sea_query::{Expr, Func, LikeExpr};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DatabaseBackend,
@@ -19,10 +21,11 @@ use crate::instant::{now, to_micros};
 use crate::outcome_columns::storable;
 use crate::patience::Patient;
 use crate::statistics::{statistics_of, with_statistics};
+use crate::webhook_change::{apply, asks_otherwise, new_signing_key};
 use crate::webhook_row::{row_of, webhook_of};
 use crate::{
-    Action, Deed, NewWebhook, Page, PageRequest, Store, StoreError, WebhookChange, WebhookFilter,
-    WebhookWithStats, audit, health,
+    Action, Deed, NewWebhook, Page, PageRequest, Store, StoreError, Updated, WebhookChange,
+    WebhookFilter, WebhookWithStats, audit, health,
 };
 
 /// Deliveries that one statement cancels, at most: a deletion must not hold locks for long.
@@ -140,20 +143,53 @@ impl Store {
         row.map(|row| webhook_of(&self.keyring, row)).transpose()
     }
 
-    /// Changes what `change` names; everything else stays as it is.
+    /// Changes what `change` names; everything else stays as it is. Only when the URL leads
+    /// elsewhere, headers that are hidden and were not given again are removed.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], also for another user's.
+    /// [`StoreError::NotFound`], also for another user's; [`StoreError::Headers`].
     pub async fn update_webhook(
         &self,
         user: &UserId,
         id: WebhookId,
         change: WebhookChange,
-    ) -> Result<Webhook, StoreError> {
-        self.change(user, id, Action::WebhookUpdate, |webhook| apply(webhook, change)).await
+    ) -> Result<Updated, StoreError> {
+        let mut removed_headers = Vec::new();
+        let webhook = self
+            .change(user, id, Action::WebhookUpdate, |webhook| {
+                removed_headers = apply(webhook, change)?;
+                Ok(())
+            })
+            .await?;
+        Ok(Updated { webhook, removed_headers })
     }
 
-    /// Replaces the secret; the one before goes on signing until `keep_old_until`.
+    /// The endpoint of `asked` proved that it wants to be told. That counts for the URL's host
+    /// and the secret that it was asked with: `None`, and the webhook is as it was, when one of
+    /// them has changed since.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when it was deleted meanwhile.
+    pub async fn endpoint_proved(&self, asked: &Webhook) -> Result<Option<Webhook>, StoreError> {
+        let mut stale = false;
+        let prove = |webhook: &mut Webhook| {
+            stale = webhook.secret.expose() != asked.secret.expose()
+                || leads_elsewhere(&asked.url, &webhook.url)
+                || webhook.pending_since != asked.pending_since;
+            if stale {
+                return Err(StoreError::NotFound);
+            }
+            (webhook.pending_since, webhook.verified_at) = (None, Some(now()));
+            Ok(())
+        };
+        match self.change(&asked.user, asked.id, Action::WebhookVerify, prove).await {
+            Err(StoreError::NotFound) if stale => Ok(None),
+            proved => proved.map(Some),
+        }
+    }
+
+    /// Replaces the secret, and the signing key where there is one; those before go on signing
+    /// until `keep_old_until`.
     ///
     /// # Errors
     /// [`StoreError::NotFound`], also for another user's.
@@ -166,7 +202,12 @@ impl Store {
     ) -> Result<Webhook, StoreError> {
         self.change(user, id, Action::WebhookRotateSecret, |webhook| {
             let old = std::mem::replace(&mut webhook.secret, secret);
-            webhook.previous_secret = (keep_old_until > now()).then_some((old, keep_old_until));
+            let keep = keep_old_until > now();
+            webhook.previous_secret = keep.then_some((old, keep_old_until));
+            let new_key = webhook.signing_key.as_ref().map(|_| new_signing_key());
+            let old_key = std::mem::replace(&mut webhook.signing_key, new_key);
+            webhook.previous_signing_key = old_key.filter(|_| keep);
+            Ok(())
         })
         .await
     }
@@ -188,7 +229,8 @@ impl Store {
         Ok(())
     }
 
-    /// The user's webhooks that receive events, oldest first.
+    /// The user's webhooks that receive events, oldest first: neither those that are switched off
+    /// nor those whose endpoints have not proved yet that they want to be told.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] while the database is away.
@@ -196,6 +238,7 @@ impl Store {
         let rows = webhook::Entity::find()
             .filter(owner(user))
             .filter(webhook::Column::Active.eq(true))
+            .filter(webhook::Column::PendingSince.is_null())
             .order_by_asc(webhook::Column::Id)
             .all(&self.reader)
             .await?;
@@ -233,14 +276,14 @@ impl Store {
         user: &UserId,
         id: WebhookId,
         action: Action,
-        change: impl FnOnce(&mut Webhook) + Send,
+        change: impl FnOnce(&mut Webhook) -> Result<(), StoreError> + Send,
     ) -> Result<Webhook, StoreError> {
         let transaction = self.writer.begin().await?;
         health::lock(&transaction, id).await?;
         let row = one_of(user, id).lock_exclusive().one(&transaction).await?;
         let mut webhook = webhook_of(&self.keyring, row.ok_or(StoreError::NotFound)?)?;
         let before = webhook.clone();
-        change(&mut webhook);
+        change(&mut webhook)?;
         if (webhook.active && !before.active) || webhook.url != before.url {
             health::forget(&transaction, id).await?;
         }
@@ -300,6 +343,8 @@ fn made(id: WebhookId, new: NewWebhook) -> Webhook {
         headers: new.headers,
         secret: new.secret,
         previous_secret: None,
+        signing_key: (new.signing == SigningScheme::Ed25519).then(new_signing_key),
+        previous_signing_key: None,
         active: new.active,
         description: new.description,
         metadata: new.metadata,
@@ -308,6 +353,8 @@ fn made(id: WebhookId, new: NewWebhook) -> Webhook {
         created_at: at,
         updated_at: at,
         request_changed_at: None,
+        pending_since: new.must_verify.then_some(at),
+        verified_at: None,
     }
 }
 
@@ -408,43 +455,4 @@ fn receives(event: EventType) -> Condition {
 
 fn escape_like(text: &str) -> String {
     text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
-}
-
-/// Whether requests of the two differ in more than what the event brings.
-fn asks_otherwise(before: &Webhook, after: &Webhook) -> bool {
-    let previous = |webhook: &Webhook| {
-        webhook.previous_secret.as_ref().map(|(old, until)| (old.expose().to_owned(), *until))
-    };
-    before.url != after.url
-        || before.headers != after.headers
-        || before.secret.expose() != after.secret.expose()
-        || previous(before) != previous(after)
-}
-
-fn apply(webhook: &mut Webhook, change: WebhookChange) {
-    fn set<T>(field: &mut T, value: Option<T>) {
-        if let Some(value) = value {
-            *field = value;
-        }
-    }
-    set(&mut webhook.name, change.name);
-    set(&mut webhook.url, change.url);
-    set(&mut webhook.events, change.events);
-    set(&mut webhook.project_ids, change.project_ids);
-    let filter = change.filter.map(|new| new.map(|filter| filter.as_str().to_owned()));
-    set(&mut webhook.filter, filter);
-    set(&mut webhook.rate_limit, change.rate_limit);
-    set(&mut webhook.headers, change.headers);
-    set(&mut webhook.description, change.description);
-    set(&mut webhook.metadata, change.metadata);
-    if let Some(secret) = change.secret {
-        webhook.secret = secret;
-        webhook.previous_secret = None;
-    }
-    if let Some(active) = change.active {
-        webhook.active = active;
-        if active {
-            (webhook.disabled_reason, webhook.disabled_at) = (None, None);
-        }
-    }
 }

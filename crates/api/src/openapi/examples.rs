@@ -49,8 +49,13 @@ fn requests(operation: &str) -> Vec<(&'static str, Value)> {
             "headers": { "X-Custom-Header": "value" },
             "secret": "my_webhook_secret",
         })),
-        "updateWebhook" | "patchWebhook" => one(json!({
+        "updateWebhook" => one(json!({
             "name": "Updated Name", "events": ["scrape.completed"], "active": false,
+        })),
+        "patchWebhook" => one(json!({
+            "url": "https://hooks.example.com/studio",
+            "headers": { "X-Tenant": { "value": "acme", "sensitive": true } },
+            "signing": "ed25519",
         })),
         "signOut" => one(json!({ "jti": "token_abc123" })),
         "testWebhook" => one(json!({ "event": "scrape.completed" })),
@@ -106,7 +111,8 @@ fn answers(operation: &str) -> Vec<(&'static str, Value)> {
         "getWebhook" => one(webhook()),
         "createWebhook" => one(created("wh_new456", "whsec_generated_secret")),
         "rotateSecret" => one(created("wh_abc123", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")),
-        "updateWebhook" | "patchWebhook" => one(with(
+        "patchWebhook" => one(moved()),
+        "updateWebhook" => one(with(
             webhook(),
             &json!({
                 "name": "Updated Name",
@@ -117,6 +123,7 @@ fn answers(operation: &str) -> Vec<(&'static str, Value)> {
             &["last_triggered_at", "success_rate"],
         )),
         "testWebhook" => tests(&meta),
+        "verifyWebhook" => verifications(&meta),
         "listLogs" => list(json!([log(), failed_log()])),
         "getLog" => one(with(
             log(),
@@ -231,6 +238,19 @@ fn webhook() -> Value {
     })
 }
 
+/// Changed by the example of a request.
+fn moved() -> Value {
+    let fields = json!({
+        "url": "https://hooks.example.com/studio",
+        "updated_at": "2026-02-02T12:00:00Z",
+        "removed_headers": ["Authorization"],
+        "headers": { "X-Tenant": "***" },
+        "signing": "ed25519",
+        "public_key": "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=",
+    });
+    with(webhook(), &fields, &["last_triggered_at", "success_rate"])
+}
+
 fn created(id: &str, secret: &str) -> Value {
     let fields = json!({
         "id": id,
@@ -317,6 +337,28 @@ fn tests(meta: &Value) -> Vec<(&'static str, Value)> {
                 "response_time_ms": 30_000,
                 "response_body": "",
                 "log_id": "log_abc123",
+            })),
+        ),
+    ]
+}
+
+fn verifications(meta: &Value) -> Vec<(&'static str, Value)> {
+    let of = |data: Value| json!({ "success": true, "data": data, "meta": meta });
+    vec![
+        (
+            "verified",
+            of(json!({
+                "verification": "verified",
+                "verified_at": "2026-02-02T12:00:00Z",
+                "status_code": 200,
+            })),
+        ),
+        (
+            "still pending",
+            of(json!({
+                "verification": "pending",
+                "verified_at": null,
+                "error": "Connection timeout",
             })),
         ),
     ]

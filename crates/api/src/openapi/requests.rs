@@ -31,6 +31,8 @@ pub(crate) struct NewWebhook {
     headers: BTreeMap<String, String>,
     #[schema(schema_with = schema::secret, required = false)]
     secret: Option<String>,
+    #[schema(schema_with = schema::signing, required = false)]
+    signing: String,
     /// Whether events are delivered.
     #[schema(required = false, default = true)]
     active: bool,
@@ -62,6 +64,8 @@ pub(crate) struct WebhookChange {
     headers: BTreeMap<String, String>,
     #[schema(schema_with = schema::secret, required = false)]
     secret: Option<String>,
+    #[schema(schema_with = schema::signing, required = false)]
+    signing: String,
     /// Whether events are delivered.
     #[schema(required = false)]
     active: bool,

@@ -1,14 +1,16 @@
 //! Schemas of values: what `domain` lists is made from its lists, so that it grows with them, and
 //! what the validation counts is made from its limits.
 
-use domain::{Cause, DeliveryStatus, EventType};
+use domain::{Cause, DeliveryStatus, EventType, SigningScheme};
 use store::{Action, JobKind, JobScope, JobStatus, Via};
+use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{
-    AdditionalProperties, Array, ArrayBuilder, Object, ObjectBuilder, Schema, SchemaFormat,
-    SchemaType, Type,
+    AdditionalProperties, Array, ArrayBuilder, Object, ObjectBuilder, OneOfBuilder, Schema,
+    SchemaFormat, SchemaType, Type,
 };
 
 use crate::validation::{RESERVED, RESERVED_FAMILIES, limits};
+use crate::view::VERIFICATIONS;
 
 /// No control characters.
 const PLAIN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
@@ -63,14 +65,45 @@ fn list(least: usize, most: usize, of: Object) -> ArrayBuilder {
 pub(crate) fn headers() -> Object {
     let description = format!(
         "Sent with every delivery: names by RFC 9110, values of printable ASCII, 8 KiB together. \
-         Refused in any case: {}, and every name that begins with {}.",
+         A value may be an object with `value` and `sensitive`. Values that hold credentials are \
+         shown as `***`, which leaves them as they are when it is sent back. Refused in any case: \
+         {}, and every name that begins with {}.",
         RESERVED.join(", "),
         RESERVED_FAMILIES.join(", ")
     );
     let name = text(1, limits::HEADER_NAME, r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$");
-    // Not what was read as the masked form.
-    let value = text(0, limits::HEADER_VALUE, r"^(?!\*\*\*$)[ -~]*$");
-    map(limits::HEADERS, name, value, &description)
+    // Not what was read as the masked form, which stands for nothing where nothing is masked.
+    let value = text(0, limits::HEADER_VALUE, r"^(?!\*\*\*$)[ -~]*$").build();
+    let sensitive = ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::Boolean))
+        .description(Some("Whether its value is never shown, whatever its name says."));
+    let marked = ObjectBuilder::new()
+        .property("value", value.clone())
+        .required("value")
+        .property("sensitive", sensitive)
+        .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
+    let value = OneOfBuilder::new().item(value).item(marked).build();
+    map(limits::HEADERS, name, Schema::OneOf(value), &description)
+}
+
+pub(crate) fn signing() -> Object {
+    let names = SigningScheme::NAMES.iter().map(|(_, name)| (*name).to_owned());
+    let description = "How `webhook-signature` is made: `hmac`, the default, with the secret, or \
+        `ed25519`, with a key whose public half is `public_key`.";
+    one_of(description, names)
+}
+
+pub(crate) fn public_key() -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::String))
+        .pattern(Some("^whpk_[A-Za-z0-9+/]{43}=$"))
+        .description(Some("What receivers check signatures with (Standard Webhooks)."))
+        .build()
+}
+
+pub(crate) fn verification() -> Object {
+    let names = VERIFICATIONS.iter().map(|name| (*name).to_owned());
+    one_of("Whether the endpoint proved that it wants to be told.", names)
 }
 
 pub(crate) fn metadata() -> Object {
@@ -79,10 +112,15 @@ pub(crate) fn metadata() -> Object {
     map(limits::METADATA, key, text(0, limits::METADATA_VALUE, PLAIN), description)
 }
 
-fn map(most: usize, name: ObjectBuilder, value: ObjectBuilder, description: &str) -> Object {
+fn map(
+    most: usize,
+    name: ObjectBuilder,
+    value: impl Into<RefOr<Schema>>,
+    description: &str,
+) -> Object {
     ObjectBuilder::new()
         .property_names(Some(Schema::Object(name.build())))
-        .additional_properties(Some(AdditionalProperties::from(value)))
+        .additional_properties(Some(AdditionalProperties::from(value.into())))
         .max_properties(Some(most))
         .description(Some(description))
         .build()

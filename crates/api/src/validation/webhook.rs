@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use delivery::Guard;
-use domain::{EventSet, Filter, ProjectId, Secret, UserId};
+use domain::{EventSet, Filter, OwnHeaders, ProjectId, Secret, SigningScheme, UserId};
 use rand::RngExt;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -15,7 +15,8 @@ use crate::validation::{Form, collect, headers, kind, limits, list, object, text
 
 type Checked<T> = Result<T, Vec<FieldError>>;
 
-/// The webhook that `fields` ask for.
+/// The webhook that `fields` ask for; with `must_verify` its endpoint has to prove first that it
+/// wants to be told.
 ///
 /// # Errors
 /// [`ApiError::Invalid`] with everything that is wrong.
@@ -23,6 +24,7 @@ pub(crate) fn new_webhook(
     mut fields: Fields,
     user: UserId,
     guard: &Guard,
+    must_verify: bool,
 ) -> Result<NewWebhook, ApiError> {
     let written = fields.1.take();
     let mut form = Form::new(fields);
@@ -32,8 +34,9 @@ pub(crate) fn new_webhook(
     let project_ids = form.optional("project_ids", project_ids).unwrap_or_default();
     let filter = form.optional("filter", |_| filter(written)).flatten();
     let rate_limit = form.optional("rate_limit", rate_limit).flatten();
-    let headers = form.optional("headers", headers::own_headers).unwrap_or_default();
+    let headers = form.optional("headers", first_headers).unwrap_or_default();
     let secret = form.optional("secret", secret).flatten();
+    let signing = form.optional("signing", signing).unwrap_or_default();
     let active = form.optional("active", active).unwrap_or(true);
     let description = form.optional("description", description).flatten();
     let metadata = form.optional("metadata", metadata).unwrap_or_default();
@@ -52,17 +55,24 @@ pub(crate) fn new_webhook(
         rate_limit,
         headers,
         secret,
+        signing,
         active,
         description,
         metadata,
+        must_verify,
     })
 }
 
-/// The change that `fields` ask for: what is left out stays as it is.
+/// The change that `fields` ask for: what is left out stays as it is. With `must_verify` an
+/// endpoint elsewhere has to prove first that it wants to be told.
 ///
 /// # Errors
 /// [`ApiError::Invalid`] with everything that is wrong.
-pub(crate) fn change(mut fields: Fields, guard: &Guard) -> Result<WebhookChange, ApiError> {
+pub(crate) fn change(
+    mut fields: Fields,
+    guard: &Guard,
+    must_verify: bool,
+) -> Result<WebhookChange, ApiError> {
     let written = fields.1.take();
     let mut form = Form::new(fields);
     let change = WebhookChange {
@@ -74,9 +84,11 @@ pub(crate) fn change(mut fields: Fields, guard: &Guard) -> Result<WebhookChange,
         rate_limit: form.optional("rate_limit", rate_limit),
         headers: form.optional("headers", headers::own_headers),
         secret: form.optional("secret", secret).flatten(),
+        signing: form.optional("signing", signing),
         active: form.optional("active", active),
         description: form.optional("description", description),
         metadata: form.optional("metadata", metadata),
+        must_verify,
     };
     form.finish()?;
     Ok(change)
@@ -174,6 +186,17 @@ fn secret(value: Value) -> Checked<Option<Secret>> {
         return Err(wrong("secret", "is the masked form; send the secret, or leave the field out"));
     }
     Ok(Some(Secret::new(secret)))
+}
+
+/// The headers of a new webhook, which has nothing that a mask could stand for.
+fn first_headers(value: Value) -> Checked<OwnHeaders> {
+    let given = headers::own_headers(value)?;
+    OwnHeaders::default().after(Some(given), false).map_err(|reason| headers::refused(&reason))
+}
+
+fn signing(value: Value) -> Checked<SigningScheme> {
+    let found = value.as_str().and_then(SigningScheme::of);
+    found.ok_or_else(|| wrong("signing", "must be \"hmac\" or \"ed25519\""))
 }
 
 fn active(value: Value) -> Checked<bool> {

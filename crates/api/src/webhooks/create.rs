@@ -14,7 +14,8 @@ use crate::view::CreatedView;
 
 /// Create a webhook
 ///
-/// It counts from 100 ms after the answer, which is the one that shows its whole secret.
+/// It counts from 100 ms after the answer, which is the one that shows its whole secret. Where
+/// endpoints have to be verified it is `pending` first, and its endpoint is asked.
 #[utoipa::path(
     post, path = "/v1/webhooks", operation_id = "createWebhook", tag = "Webhooks",
     request_body = NewWebhook,
@@ -30,8 +31,10 @@ pub(crate) async fn create(
     fields: Fields,
 ) -> Result<Success<CreatedView>, ApiError> {
     let store = api.acting(&caller);
-    let new = new_webhook(fields, caller.user, api.sender.guard())?;
+    let must_verify = api.config.verify_endpoints;
+    let new = new_webhook(fields, caller.user, api.sender.guard(), must_verify)?;
     let made = store.create_webhook_once(seed.webhook(), new, api.config.max_webhooks).await?;
     super::announce(&api, &made.user, made.id).await;
-    Ok(Success::created(made.into()))
+    super::verify::ask_soon(&api, &made);
+    Ok(Success::created(CreatedView::new(made, &api.config)))
 }

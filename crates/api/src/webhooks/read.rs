@@ -31,7 +31,7 @@ pub(crate) async fn list(
         let filter = query.webhooks(after);
         query.finish()?;
         let found = api.store.list_webhooks(&caller.user, &filter, page).await?;
-        Ok(Success::page(found, page, WebhookView::from))
+        Ok(Success::page(found, page, |row| WebhookView::new(row, &api.config)))
     };
     api.kept.answer(&api.store, (&request, &caller.user), read).await
 }
@@ -50,7 +50,7 @@ pub(crate) async fn get(
 ) -> Result<HttpResponse, ApiError> {
     let read = || async {
         let found = api.store.webhook(&caller.user, webhook_id(&path)?).await?;
-        Ok(Success::ok(WebhookView::from(found)))
+        Ok(Success::ok(WebhookView::new(found, &api.config)))
     };
     api.kept.answer(&api.store, (&request, &caller.user), read).await
 }

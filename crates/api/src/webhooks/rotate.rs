@@ -25,7 +25,8 @@ const LONGEST_GRACE: u64 = 7 * 24 * 3_600;
 
 /// Rotate the secret
 ///
-/// Makes a new secret and shows it; the old one signs beside it for `grace_seconds`.
+/// Makes a new secret and shows it; the old one signs beside it for `grace_seconds`. A webhook that
+/// signs with Ed25519 gets a new key pair too.
 #[utoipa::path(
     post, path = "/v1/webhooks/{webhook_id}/rotate-secret",
     operation_id = "rotateSecret", tag = "Secrets",
@@ -53,7 +54,7 @@ pub(crate) async fn rotate(
     let rotated =
         api.acting(&caller).rotate_secret(&caller.user, id, generate_secret(), until).await?;
     super::announce(&api, &caller.user, id).await;
-    Ok(Success::ok(rotated.into()))
+    Ok(Success::ok(CreatedView::new(rotated, &api.config)))
 }
 
 fn grace_seconds(value: Value) -> Result<u64, Vec<FieldError>> {

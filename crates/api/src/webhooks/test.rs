@@ -3,8 +3,8 @@
 use actix_web::web::{Data, Path};
 use delivery::Endpoint;
 use domain::{
-    AttemptReport, Cause, DeliveryId, DeliveryStatus, Event, EventSet, EventType, Origin, UserId,
-    Webhook,
+    AttemptReport, Cause, DeliveryId, DeliveryStatus, Event, EventSet, EventType, Obstacle, Origin,
+    UserId, Webhook,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -63,7 +63,10 @@ pub(crate) enum TestView {
     post, path = "/v1/webhooks/{webhook_id}/test", operation_id = "testWebhook", tag = "Webhooks",
     params(WebhookPath),
     request_body = Option<TestRequest>,
-    responses((status = 200, description = "What came of it.", body = TestView)),
+    responses(
+        (status = 200, description = "What came of it.", body = TestView),
+        (status = 409, description = "The webhook's endpoint is not verified."),
+    ),
 )]
 pub(crate) async fn test(
     api: Data<Api>,
@@ -82,6 +85,9 @@ pub(crate) async fn test(
             asked
         }
     };
+    if found.webhook.pending_since.is_some() {
+        return Err(Obstacle::Unverified.into());
+    }
     api.limits.count_test(&caller.user)?;
     let kind = asked.unwrap_or_else(|| first_subscribed(&found.webhook));
     let event = sample(&caller.user, kind, seed)?;

@@ -15,7 +15,9 @@ use crate::webhooks::webhook_id;
 
 /// Update a webhook
 ///
-/// Changes what is given; what is left out stays as it is. Deliveries follow within a second.
+/// Changes what is given; what is left out stays as it is. Deliveries follow within a second. When
+/// the scheme, host or port of the URL change, headers that hold credentials are removed unless
+/// their values are given again; `removed_headers` names them.
 #[utoipa::path(
     put, path = "/v1/webhooks/{webhook_id}", operation_id = "updateWebhook", tag = "Webhooks",
     params(WebhookPath),
@@ -31,10 +33,14 @@ pub(crate) async fn update(
     let id = webhook_id(&path)?;
     // Unknown before invalid: who may not see a webhook learns nothing of its fields.
     api.store.webhook(&caller.user, id).await?;
-    let change = change(fields, api.sender.guard())?;
+    let change = change(fields, api.sender.guard(), api.config.verify_endpoints)?;
+    let asks_otherwise = change.url.is_some() || change.secret.is_some();
     let changed = api.acting(&caller).update_webhook(&caller.user, id, change).await?;
     super::announce(&api, &caller.user, id).await;
-    Ok(Success::ok(changed.into()))
+    if asks_otherwise {
+        super::verify::ask_soon(&api, &changed.webhook);
+    }
+    Ok(Success::ok(UpdatedView::new(changed, &api.config)))
 }
 
 /// Update a webhook

@@ -40,6 +40,7 @@ async fn another_users_ids_are_unknown_on_every_route() {
         (Method::PATCH, format!("/v1/webhooks/{id}"), change.clone()),
         (Method::DELETE, format!("/v1/webhooks/{id}"), None),
         (Method::POST, format!("/v1/webhooks/{id}/test"), None),
+        (Method::POST, format!("/v1/webhooks/{id}/verify"), None),
         (Method::POST, format!("/v1/webhooks/{id}/rotate-secret"), None),
         (Method::GET, format!("/v1/webhooks/{id}/logs"), None),
         (Method::GET, format!("/v1/webhooks/{id}/logs/{log}"), None),

@@ -24,34 +24,50 @@ impl Received {
     }
 }
 
-/// Answers every request alike and remembers it.
+/// What an endpoint answers to a request: a status line and a body.
+type Answers = Arc<dyn Fn(&Received) -> (&'static str, String) + Send + Sync>;
+
+/// Answers every request by the same rule and remembers it.
 #[derive(Clone)]
 pub(crate) struct Receiver {
     address: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
     arrived: Arc<Semaphore>,
     released: Arc<Semaphore>,
+    answers: Answers,
 }
 
 impl Receiver {
     /// Answers with this status line and body.
     pub(crate) async fn answering(status: &'static str, body: &'static str) -> Self {
-        let receiver = Self::waiting(status, body).await;
+        Self::by(move |_| (status, body.to_owned())).await
+    }
+
+    /// Answers as `rule` says.
+    pub(crate) async fn by(
+        rule: impl Fn(&Received) -> (&'static str, String) + Send + Sync + 'static,
+    ) -> Self {
+        let receiver = Self::held(Arc::new(rule)).await;
         receiver.released.add_permits(Semaphore::MAX_PERMITS / 2);
         receiver
     }
 
     /// Answers each request once [`Receiver::release`] lets it.
     pub(crate) async fn waiting(status: &'static str, body: &'static str) -> Self {
+        Self::held(Arc::new(move |_: &Received| (status, body.to_owned()))).await
+    }
+
+    /// Answers each request as `rule` says once [`Receiver::release`] lets it.
+    pub(crate) async fn held(answers: Answers) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
         let (arrived, released) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
-        let receiver = Self { address, received, arrived, released };
+        let receiver = Self { address, received, arrived, released, answers };
         let endpoint = receiver.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(endpoint.clone().serve(stream, status, body));
+                tokio::spawn(endpoint.clone().serve(stream));
             }
         });
         receiver
@@ -77,7 +93,7 @@ impl Receiver {
         self.received.lock().unwrap().clone()
     }
 
-    async fn serve(self, mut stream: TcpStream, status: &'static str, body: &'static str) {
+    async fn serve(self, mut stream: TcpStream) {
         let mut bytes = Vec::new();
         let head_end = loop {
             if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -96,6 +112,7 @@ impl Receiver {
             }
         }
         request.body = bytes.split_off(head_end);
+        let (status, body) = (self.answers)(&request);
         self.received.lock().unwrap().push(request);
         self.arrived.add_permits(1);
         self.released.acquire().await.unwrap().forget();

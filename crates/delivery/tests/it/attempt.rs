@@ -49,6 +49,8 @@ fn endpoint(url: &str) -> Endpoint {
         headers: Default::default(),
         secret: Secret::new("a secret of the test"),
         previous_secret: None,
+        signing_key: None,
+        previous_signing_key: None,
         active: true,
         description: None,
         metadata: Default::default(),
@@ -57,6 +59,8 @@ fn endpoint(url: &str) -> Endpoint {
         created_at: now,
         updated_at: now,
         request_changed_at: None,
+        pending_since: None,
+        verified_at: None,
     };
     Endpoint::new(&webhook, now).unwrap()
 }

@@ -32,6 +32,13 @@ pub struct Model {
     pub filter: Option<String>,
     pub rate_limit: Option<i32>,
     pub request_changed_at: Option<i64>,
+    /// A sealed JSON list of names, in lower case.
+    pub sensitive_headers: Option<Vec<u8>>,
+    /// The sealed seed of an Ed25519 key.
+    pub signing_key: Option<Vec<u8>>,
+    pub previous_signing_key: Option<Vec<u8>>,
+    pub pending_since: Option<i64>,
+    pub verified_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -38,9 +38,10 @@ on_both_databases! {
     async fn every_change_of_a_webhook_has_its_row_with_names_and_no_values(database) {
         let store = database.store.acting(ann());
         let hook = webhook(&store, "u").await;
+        let given = domain::GivenHeader { value: Some(MARK.to_owned()), sensitive: None };
         let change = WebhookChange {
             url: Some(format!("https://{MARK}.example/?token={MARK}")),
-            headers: Some([("Authorization".to_owned(), MARK.to_owned())].into()),
+            headers: Some([("Authorization".to_owned(), given)].into()),
             description: Some(hook.description.clone()),
             secret: Some(Secret::new(format!("whsec_{MARK}"))),
             ..WebhookChange::default()

@@ -36,7 +36,7 @@ on_both_databases! {
         assert_eq!(first.secret.expose(), "whsec_second-secret");
         assert_eq!(first.previous_secret.unwrap().0.expose(), "whsec_first-secret");
         let last = new.find_webhook(ids[4]).await.unwrap().unwrap();
-        assert_eq!(last.headers["Authorization"], "Bearer header-secret");
+        assert_eq!(last.headers.values()["Authorization"], "Bearer header-secret");
         let answered = Claimed::Answered { status: 201, body: b"answer".to_vec() };
         assert_eq!(new.claim_key(request, LONG).await.unwrap(), answered);
     }

@@ -32,7 +32,7 @@ on_both_databases! {
             filter: Some(None),
             ..WebhookChange::default()
         };
-        let changed = database.store.update_webhook(&user("u"), made.id, change).await.unwrap();
+        let changed = database.store.update_webhook(&user("u"), made.id, change).await.unwrap().webhook;
         let read = database.store.webhook(&user("u"), made.id).await.unwrap().webhook;
         assert_eq!(format!("{read:?}"), format!("{changed:?}"));
         assert_eq!((read.name.as_str(), read.active, read.description), ("New", false, None));
@@ -43,7 +43,7 @@ on_both_databases! {
         assert_eq!(read.request_changed_at, None, "its requests are the same");
         let url = Some("https://example.com/other".to_owned());
         let change = WebhookChange { url, ..WebhookChange::default() };
-        let changed = database.store.update_webhook(&user("u"), made.id, change).await.unwrap();
+        let changed = database.store.update_webhook(&user("u"), made.id, change).await.unwrap().webhook;
         assert_eq!(changed.request_changed_at, Some(changed.updated_at));
     }
 
@@ -51,7 +51,7 @@ on_both_databases! {
         let made = webhook(&database.store, "u").await;
         let set = |change: WebhookChange| {
             let store = database.store.clone();
-            async move { store.update_webhook(&user("u"), made.id, change).await.unwrap() }
+            async move { store.update_webhook(&user("u"), made.id, change).await.unwrap().webhook }
         };
         for round in 0..10 {
             let (store, name) = (database.store.clone(), format!("name {round}"));
@@ -158,6 +158,82 @@ on_both_databases! {
         assert!(read.previous_secret.is_none(), "no grace period was asked for");
     }
 
+    async fn a_webhook_is_told_nothing_until_its_endpoint_proved_itself(database) {
+        let (store, owner) = (&database.store, user("u"));
+        let new = store::NewWebhook { must_verify: true, ..new_webhook("u") };
+        let made = store.create_webhook(new, 0).await.unwrap();
+        let told = async || store.active_webhooks(&owner).await.unwrap().len();
+        let change = async |change: WebhookChange| {
+            store.update_webhook(&owner, made.id, change).await.unwrap().webhook
+        };
+        assert_eq!((told().await, made.obstacle()), (0, Some(domain::Obstacle::Unverified)));
+        let other = Some(Secret::new("whsec_another-one"));
+        let asked = change(WebhookChange { secret: other, ..WebhookChange::default() }).await;
+        let stale = store.endpoint_proved(&made).await.unwrap();
+        assert!(stale.is_none(), "it was asked by another secret");
+        let proved = store.endpoint_proved(&asked).await.unwrap().unwrap();
+        assert_eq!((proved.obstacle(), told().await), (None, 1));
+        assert!(proved.verified_at.is_some());
+        let to = |url: &str, must_verify: bool| {
+            WebhookChange { url: Some(url.into()), must_verify, ..WebhookChange::default() }
+        };
+        let same_host = change(to("https://hooks.example.com/other", true)).await;
+        assert_eq!((same_host.verified_at, told().await), (proved.verified_at, 1));
+        let moved = change(to("https://elsewhere.example/", true)).await;
+        assert_eq!((moved.verified_at, told().await), (None, 0));
+        let late = store.endpoint_proved(&asked).await.unwrap();
+        assert!(late.is_none() && told().await == 0, "it was asked at another host");
+        let back = change(to("https://hooks.example.com/x", false)).await;
+        assert!(back.pending_since.is_some(), "pending stays, whatever the setting is now");
+        assert!(store.endpoint_proved(&back).await.unwrap().is_some());
+        change(to("https://elsewhere.example/", false)).await;
+        assert_eq!(told().await, 1, "nobody asked for a proof");
+    }
+
+    async fn keys_and_marks_are_sealed_and_read_back(database) {
+        let (store, owner) = (&database.store, user("u"));
+        let values = BTreeMap::from([("X-Tenant".to_owned(), "mark-tenant".to_owned())]);
+        let headers = domain::OwnHeaders::stored(values, ["x-tenant".to_owned()].into());
+        let signing = domain::SigningScheme::Ed25519;
+        let new = store::NewWebhook { headers, signing, ..new_webhook("u") };
+        let made = store.create_webhook(new, 0).await.unwrap();
+        let second = Secret::new("whsec_second-secret");
+        let until = now() + Duration::from_secs(60);
+        let rotated = store.rotate_secret(&owner, made.id, second, until).await.unwrap();
+        let first_key = made.signing_key.unwrap();
+        let second_key = rotated.signing_key.clone().unwrap();
+        assert_ne!(second_key.public_key(), first_key.public_key());
+        let previous = rotated.previous_signing_key.clone().unwrap();
+        assert_eq!(previous.public_key(), first_key.public_key());
+
+        let both = database.opened_with(&[("k2", 2), ("k1", 1)]).await;
+        assert_eq!(both.rekey().await.unwrap().webhooks, 1);
+        let new = database.opened_with(&[("k2", 2)]).await;
+        let read = new.find_webhook(made.id).await.unwrap().unwrap();
+        assert_eq!(read.headers, rotated.headers);
+        assert!(read.headers.hides("X-TENANT"));
+        assert_eq!(read.signing_key.unwrap().expose(), second_key.expose());
+        assert_eq!(read.previous_signing_key.unwrap().expose(), first_key.expose());
+
+        let dump = database.dump();
+        for key in [&first_key, &second_key] {
+            let hex: String = key.expose().iter().map(|byte| format!("{byte:02x}")).collect();
+            let raw = key.expose().as_slice();
+            assert!(!dump.windows(32).any(|part| part == raw), "a key in clear");
+            assert!(!dump.windows(64).any(|part| part == hex.as_bytes()), "a key in clear");
+        }
+        let hidden = ["x-tenant", "mark-tenant"];
+        for text in hidden.map(str::to_owned).into_iter().chain(hidden.map(|text| {
+            text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>()
+        })) {
+            assert!(!dump.windows(text.len()).any(|part| part == text.as_bytes()), "{text}");
+        }
+        for column in ["signing_key", "sensitive_headers"] {
+            database.sql(&format!("UPDATE webhooks SET {column} = previous_signing_key")).await;
+            assert!(new.find_webhook(made.id).await.is_err(), "{column}: another column's");
+        }
+    }
+
     async fn a_disabled_webhook_says_why_until_it_is_switched_on(database) {
         let made = webhook(&database.store, "u").await;
         let at = now();
@@ -168,7 +244,7 @@ on_both_databases! {
         assert_eq!(read.disabled_at, Some(at));
         assert!(database.store.active_webhooks(&user("u")).await.unwrap().is_empty());
         let on = WebhookChange { active: Some(true), ..WebhookChange::default() };
-        let read = database.store.update_webhook(&user("u"), made.id, on).await.unwrap();
+        let read = database.store.update_webhook(&user("u"), made.id, on).await.unwrap().webhook;
         assert_eq!((read.active, read.disabled_reason, read.disabled_at), (true, None, None));
         assert_eq!(database.store.active_webhooks(&user("u")).await.unwrap().len(), 1);
     }
@@ -271,7 +347,7 @@ on_both_databases! {
             last = now;
         };
         let change = WebhookChange { name: Some("New".into()), ..WebhookChange::default() };
-        store.update_webhook(&user("u"), made.id, change).await.unwrap();
+        store.update_webhook(&user("u"), made.id, change).await.unwrap().webhook;
         grown("a change");
         let done = attempted(&made, &event("u", "e1", "{}"), 1, DeliveryStatus::Success);
         store.record(&[done]).await.unwrap();

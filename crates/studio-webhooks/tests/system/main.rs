@@ -13,6 +13,7 @@ mod commands;
 mod crashes;
 mod deployment;
 mod descriptors;
+mod endpoints;
 mod files;
 mod fuzzing;
 mod health;
