@@ -71,6 +71,7 @@ fn every_command_explains_itself() {
         "rejected",
         "doctor",
         "erase",
+        "audit",
     ] {
         let output = Command::new(BINARY).args([command, "--help"]).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();

@@ -283,7 +283,10 @@ async fn no_command_says_a_secret_whatever_is_wrong_with_the_settings() {
         let folder = tempfile::TempDir::new().unwrap();
         let mut command = studio.command(&all);
         command.current_dir(folder.path());
-        command.env("STUDIO__TELEMETRY__FORMAT", if number % 2 == 0 { "text" } else { "json" });
+        command.env(
+            "STUDIO__TELEMETRY__FORMAT",
+            if number.is_multiple_of(2) { "text" } else { "json" },
+        );
         match &broken.file {
             None => command.env(broken.setting, &broken.value),
             Some(text) => {
