@@ -44,10 +44,14 @@ pub struct ApiConfig {
     /// Webhooks of one user; 100 by default, 0 for no limit.
     #[serde(deserialize_with = "setting::number")]
     pub max_webhooks: u64,
-    /// Idempotency keys of one user that are kept, about; 100,000 by default, 0 for no limit.
+    /// Idempotency keys of one user that are kept; 100,000 by default, 0 for no limit.
     /// Beyond, the oldest are forgotten before their 24 hours are over.
     #[serde(deserialize_with = "setting::number")]
     pub idempotency_keys: u64,
+    /// Bytes of kept answers of one user, with their keys; 16 MiB (16777216) by default, 0 for no
+    /// limit. Beyond, the oldest are forgotten before their 24 hours are over.
+    #[serde(deserialize_with = "setting::number")]
+    pub idempotency_bytes: u64,
     /// Bytes of answers about webhooks that are kept for as long as nothing is written, a second
     /// at most, about; 8 MiB (8388608) by default, 0 keeps none. Without effect on PostgreSQL.
     #[serde(deserialize_with = "setting::number")]
@@ -72,6 +76,7 @@ impl Default for ApiConfig {
             origins: Origins::default(),
             max_webhooks: 100,
             idempotency_keys: 100_000,
+            idempotency_bytes: 16 * 1024 * 1024,
             kept_answers: 8 * 1024 * 1024,
             verify_endpoints: false,
         }

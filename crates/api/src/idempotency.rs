@@ -149,12 +149,11 @@ impl Keyed {
         let (head, body) = response.into_parts();
         let body = to_bytes(body).await.unwrap_or_default();
         self.store(seed, status, &body).await;
-        self.tidy(seed).await;
         Ok(ServiceResponse::new(request, head.set_body(BoxBody::new(body))))
     }
 
     async fn store(&self, seed: Uuid, status: StatusCode, body: &Bytes) {
-        if body.len() > LARGEST_ANSWER {
+        if body.len() > LARGEST_ANSWER || !self.api.key_bounds.takes(body.len()) {
             return self.release(seed, false).await;
         }
         let kept = self.api.store.answer_key(self.request(), seed, status.as_u16(), body).await;
@@ -162,23 +161,22 @@ impl Keyed {
             // The work is done; made again, it makes the same ids.
             tracing::warn!("an answer was not kept for its idempotency key: {error}");
         }
+        self.count(body.len()).await;
     }
 
     async fn release(&self, seed: Uuid, forget: bool) {
         if let Err(error) = self.api.store.release_key(self.request(), seed, forget).await {
             tracing::warn!("an idempotency key is in use for {UNDER_WAY:?} more: {error}");
         }
+        if !forget {
+            self.count(0).await;
+        }
     }
 
-    /// Now and then, by chance, the user's oldest keys are removed where there are too many.
-    async fn tidy(&self, seed: Uuid) {
-        let most = self.api.config.idempotency_keys;
-        if most == 0 || seed.as_bytes()[15] != 0 {
-            return;
-        }
-        if let Err(error) = self.api.store.remove_surplus_keys(&self.user, most).await {
-            tracing::warn!("surplus idempotency keys were not removed: {error}");
-        }
+    /// Counts what is kept of the key.
+    async fn count(&self, answer: usize) {
+        let bytes = self.key.len() + answer;
+        self.api.key_bounds.count(&self.api.store, &self.user, bytes).await;
     }
 }
 

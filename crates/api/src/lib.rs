@@ -22,6 +22,7 @@ mod idempotency;
 mod jobs;
 mod json;
 mod kept;
+mod kept_keys;
 mod limits;
 mod logs;
 mod metrics;
@@ -61,6 +62,7 @@ pub struct Api {
     verifier: Verifier,
     limits: Arc<limits::RateLimits>,
     kept: Arc<kept::KeptAnswers>,
+    key_bounds: Arc<kept_keys::KeyBounds>,
     config: Arc<ApiConfig>,
     door: Arc<Door>,
 }
@@ -77,8 +79,10 @@ impl Api {
     ) -> Self {
         let limits = Arc::new(limits::RateLimits::new(&config));
         let kept = Arc::new(kept::KeptAnswers::new(config.kept_answers));
+        let key_bounds = Arc::new(kept_keys::KeyBounds::new(&config));
         let door = Door::new(config.door());
-        Self { store, broker, sender, verifier, limits, kept, config: Arc::new(config), door }
+        let config = Arc::new(config);
+        Self { store, broker, sender, verifier, limits, kept, key_bounds, config, door }
     }
 
     /// The door of the API's own listener.

@@ -43,4 +43,8 @@ pub struct SecretsConfig {
     /// rest, all of them decrypt. Required.
     #[serde(deserialize_with = "setting::secrets")]
     pub keys: Vec<SecretText>,
+    /// Whether values that an earlier release encrypted, which are not bound to their owner, are
+    /// refused; `false` by default. `true` is right once `secrets list` shows none of them.
+    #[serde(deserialize_with = "setting::boolean")]
+    pub only_bound: bool,
 }

@@ -4,14 +4,13 @@
 use std::time::Duration;
 
 use domain::UserId;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
-};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Statement};
 use uuid::Uuid;
 
 use crate::entity::idempotency_key::{Column, Entity, Model};
 use crate::instant::{now, to_micros};
-use crate::keyring::Place;
+use crate::keyring::{Place, is_bound};
 use crate::{Store, StoreError};
 
 /// How long a key is kept.
@@ -52,8 +51,15 @@ pub enum Claimed {
     Taken,
 }
 
-/// The column of a stored answer.
-pub(crate) const ANSWER: &str = "answer";
+/// What names the row of an answer: the request that it was given to, and the key.
+pub(crate) fn row(fingerprint: &[u8], key: &str) -> Vec<u8> {
+    [&(fingerprint.len() as u64).to_be_bytes(), fingerprint, key.as_bytes()].concat()
+}
+
+/// Where a stored answer stands.
+pub(crate) fn place<'a>(row: &'a [u8], owner: &'a str) -> Place<'a> {
+    Place { table: "idempotency_keys", row, owner, column: "answer" }
+}
 
 impl Store {
     /// Claims the key for `length` from now: who works longer, or is killed, loses it to the next
@@ -74,6 +80,9 @@ impl Store {
             }
             match found(request).one(&self.writer).await? {
                 Some(row) if is_old(&row) => self.forget_old(&row).await?,
+                Some(row) if row.answer.as_deref().is_some_and(|answer| !is_bound(answer)) => {
+                    self.forget_answer(&row).await?;
+                }
                 Some(row) => return self.standing(request, row),
                 None => {}
             }
@@ -92,7 +101,8 @@ impl Store {
         status: u16,
         body: &[u8],
     ) -> Result<(), StoreError> {
-        let sealed = self.keyring.seal(Place { row: seed, column: ANSWER }, body);
+        let row = row(request.fingerprint, request.key);
+        let sealed = self.keyring.seal(place(&row, request.user.as_str()), body);
         let sql = "UPDATE idempotency_keys SET status = $1, answer = $2 \
              WHERE user_id = $3 AND key = $4 AND seed = $5 AND status IS NULL";
         let status = i16::try_from(status).unwrap_or(i16::MAX);
@@ -146,34 +156,6 @@ impl Store {
         Ok(removed == u64::from(REMOVED_AT_ONCE))
     }
 
-    /// Removes some of the user's keys, the oldest, where there are more than `most`.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] while the database is away.
-    pub async fn remove_surplus_keys(&self, user: &UserId, most: u64) -> Result<(), StoreError> {
-        let mut surplus = Entity::find()
-            .select_only()
-            .column(Column::Key)
-            .filter(Column::UserId.eq(user.as_str()))
-            .order_by_desc(Column::CreatedAt)
-            .offset(most)
-            .limit(u64::from(REMOVED_AT_ONCE))
-            .into_tuple::<String>()
-            .all(&self.reader)
-            .await?;
-        if surplus.is_empty() {
-            return Ok(());
-        }
-        // Locked in one order.
-        surplus.sort_unstable();
-        Entity::delete_many()
-            .filter(Column::UserId.eq(user.as_str()))
-            .filter(Column::Key.is_in(surplus))
-            .exec(&self.writer)
-            .await?;
-        Ok(())
-    }
-
     async fn try_claim(
         &self,
         request: KeyedRequest<'_>,
@@ -211,9 +193,25 @@ impl Store {
         let (Some(status), Some(sealed)) = (row.status, row.answer) else {
             return Ok(Claimed::UnderWay);
         };
-        let body = self.keyring.open(Place { row: row.seed, column: ANSWER }, &sealed)?;
+        let place_of = self::row(&row.fingerprint, &row.key);
+        let body = self.keyring.open(place(&place_of, &row.user_id), &sealed)?;
         let status = u16::try_from(status).map_err(|e| StoreError::corrupt("answer", e))?;
         Ok(Claimed::Answered { status, body })
+    }
+
+    /// Forgets an answer that a release before 0.2 stored, which is not bound to its owner: the
+    /// request may be made again, with its seed, and makes the same ids.
+    pub(crate) async fn forget_answer(&self, row: &Model) -> Result<(), StoreError> {
+        Entity::update_many()
+            .col_expr(Column::Status, Expr::value(Option::<i16>::None))
+            .col_expr(Column::Answer, Expr::value(Option::<Vec<u8>>::None))
+            .col_expr(Column::LockedUntil, Expr::value(0_i64))
+            .filter(Column::UserId.eq(row.user_id.as_str()))
+            .filter(Column::Key.eq(row.key.as_str()))
+            .filter(Column::Answer.eq(row.answer.clone()))
+            .exec(&self.writer)
+            .await?;
+        Ok(())
     }
 
     async fn forget_old(&self, row: &Model) -> Result<(), StoreError> {

@@ -34,10 +34,12 @@ mod erasure;
 mod examination;
 mod idempotency;
 mod jobs;
+mod kept_keys;
 mod lease;
 mod logs;
 mod redeliveries;
 mod retention;
+mod sign_outs;
 mod suspects;
 mod sweep;
 mod turn;
@@ -53,6 +55,7 @@ pub use error::StoreError;
 pub use health::HealthRules;
 pub use idempotency::{Claimed, KEY_LIFETIME, KeyedRequest, LARGEST_ANSWER};
 pub use job::{Job, JobCounts, JobKind, JobScope, JobStatus, NewJob, RangePage};
+pub use kept_keys::{KEY_BYTES, KeptKeys};
 pub use model::{
     AttemptRow, DeliveryFilter, DeliveryPlace, DeliveryProgress, DeliveryRow, EventRow, NewWebhook,
     Outcome, Overdue, Page, PageRequest, Updated, WebhookChange, WebhookFilter, WebhookStats,
@@ -63,6 +66,7 @@ pub use redeliveries::Recorded;
 pub use rekey::{Rekeyed, Sealed};
 pub use retention::{Retention, Step};
 pub use schema::migrate;
+pub use sign_outs::SignOutRow;
 
 /// Everything that is kept. Cloning shares the connections.
 #[derive(Clone, Debug)]

@@ -5,6 +5,7 @@ mod m0002_webhook_options;
 mod m0003_idempotency_and_jobs;
 mod m0004_webhook_health;
 mod m0005_suspects;
+mod m0006_sign_outs;
 mod m0007_endpoint_proofs;
 mod m0008_audit;
 
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_idempotency_and_jobs::Migration),
             Box::new(m0004_webhook_health::Migration),
             Box::new(m0005_suspects::Migration),
+            Box::new(m0006_sign_outs::Migration),
             Box::new(m0007_endpoint_proofs::Migration),
             Box::new(m0008_audit::Migration),
         ]

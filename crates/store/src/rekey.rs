@@ -10,9 +10,9 @@ use sea_orm::{
 use uuid::Uuid;
 
 use crate::entity::{idempotency_key, webhook};
-use crate::idempotency::ANSWER;
-use crate::keyring::{Place, key_id};
-use crate::webhook_row::sealed_values;
+use crate::idempotency::{place as answer_place, row as answer_row};
+use crate::keyring::{Place, is_bound, key_id};
+use crate::webhook_row::{place, sealed_values};
 use crate::{Store, StoreError};
 
 /// Webhooks read together.
@@ -46,11 +46,21 @@ pub struct Sealed {
     pub webhook_values: u64,
     /// Answers of idempotency keys.
     pub answers: u64,
+    /// How many of them a release before 0.2 sealed, not bound to their owner.
+    pub unbound: u64,
+}
+
+impl Sealed {
+    fn note(&mut self, sealed: &[u8], kind: impl FnOnce(&mut Self) -> &mut u64) {
+        *kind(self) += 1;
+        self.unbound += u64::from(!is_bound(sealed));
+    }
 }
 
 impl Store {
-    /// Seals with the first key what is sealed with another: secrets, signing keys, headers,
-    /// stored answers. What a service changes meanwhile is left as it wrote it, and looked at
+    /// Seals with the first key what is sealed with another, and bound to its owner what is not
+    /// yet: secrets, signing keys, headers, stored answers; answers that are not bound are
+    /// forgotten. What a service changes meanwhile is left as it wrote it, and looked at
     /// again.
     ///
     /// # Errors
@@ -77,8 +87,9 @@ impl Store {
             after = last.id;
             for row in &rows {
                 let values = sealed_values(row).into_iter().filter_map(|(_, _, sealed)| sealed);
-                for id in values.filter_map(|value| key_id(value)) {
-                    found.entry(id).or_default().webhook_values += 1;
+                for value in values {
+                    let Some(id) = key_id(value) else { continue };
+                    found.entry(id).or_default().note(value, |sealed| &mut sealed.webhook_values);
                 }
             }
         }
@@ -87,8 +98,9 @@ impl Store {
             let rows = answers_after(after.as_ref()).all(&self.reader).await?;
             let Some(last) = rows.last() else { break };
             after = Some((last.user_id.clone(), last.key.clone()));
-            for id in rows.iter().filter_map(|row| key_id(row.answer.as_deref()?)) {
-                found.entry(id).or_default().answers += 1;
+            for answer in rows.iter().filter_map(|row| row.answer.as_deref()) {
+                let Some(id) = key_id(answer) else { continue };
+                found.entry(id).or_default().note(answer, |sealed| &mut sealed.answers);
             }
         }
         Ok(found)
@@ -121,8 +133,8 @@ impl Store {
                     Some(sealed) => column.eq(sealed.clone()),
                     None => column.is_null(),
                 });
-                let anew =
-                    sealed.map(|sealed| self.sealed_anew(row.id, name, sealed)).transpose()?;
+                let place = place(&row.id, &row.user_id, name);
+                let anew = sealed.map(|sealed| self.sealed_anew(place, sealed)).transpose()?;
                 if let Some(anew) = anew.flatten() {
                     update = update.col_expr(column, Expr::value(anew));
                     any = true;
@@ -151,7 +163,12 @@ impl Store {
             after = Some((last.user_id.clone(), last.key.clone()));
             for row in rows {
                 let Some(old) = row.answer.as_deref() else { continue };
-                match self.sealed_anew(row.seed, ANSWER, old) {
+                if !is_bound(old) {
+                    self.forget_answer(&row).await?;
+                    continue;
+                }
+                let name = answer_row(&row.fingerprint, &row.key);
+                match self.sealed_anew(answer_place(&name, &row.user_id), old) {
                     Ok(None) => {}
                     Ok(Some(sealed)) => {
                         // An answer is written once: whatever stands there is this one.
@@ -170,17 +187,11 @@ impl Store {
         }
     }
 
-    /// `None` when the first key seals it already.
-    fn sealed_anew(
-        &self,
-        row: Uuid,
-        column: &'static str,
-        sealed: &[u8],
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        if self.keyring.seals_first(sealed) {
+    /// `None` when it is as it would be sealed now.
+    fn sealed_anew(&self, place: Place<'_>, sealed: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        if self.keyring.is_current(sealed) {
             return Ok(None);
         }
-        let place = Place { row, column };
         Ok(Some(self.keyring.seal(place, &self.keyring.open(place, sealed)?)))
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{OwnHeaders, ProjectId, Secret, SigningKey, Webhook, WebhookId};
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::StoreError;
@@ -18,7 +19,9 @@ use crate::keyring::{Keyring, Place};
 pub(crate) fn row_of(keyring: &Keyring, webhook: &Webhook) -> Result<webhook::Model, StoreError> {
     check_texts(webhook)?;
     let row = webhook.id.as_uuid();
-    let seal_bytes = |column, bytes: &[u8]| keyring.seal(Place { row, column }, bytes);
+    let seal_bytes = |column, bytes: &[u8]| {
+        keyring.seal(place(&row, webhook.user.as_str(), column), bytes)
+    };
     let seal = |column, text: &str| seal_bytes(column, text.as_bytes());
     let seal_key = |column, key: &SigningKey| seal_bytes(column, key.expose());
     let previous = webhook.previous_secret.as_ref();
@@ -69,6 +72,11 @@ pub(crate) fn sealed_values(
     ]
 }
 
+/// Where a sealed value of a webhook stands.
+pub(crate) fn place<'a>(id: &'a Uuid, owner: &'a str, column: &'static str) -> Place<'a> {
+    Place { table: "webhooks", row: id.as_bytes(), owner, column }
+}
+
 /// What stands in a column as it is must be without NUL. JSON escapes it, seals hide it.
 fn check_texts(webhook: &Webhook) -> Result<(), StoreError> {
     let description = webhook.description.as_deref().unwrap_or_default();
@@ -85,7 +93,9 @@ fn check_texts(webhook: &Webhook) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError::Corrupt`] when no key opens what is sealed, or a column cannot be read.
 pub(crate) fn webhook_of(keyring: &Keyring, row: webhook::Model) -> Result<Webhook, StoreError> {
-    let open_bytes = |column, sealed: &[u8]| keyring.open(Place { row: row.id, column }, sealed);
+    let open_bytes = |column, sealed: &[u8]| {
+        keyring.open(place(&row.id, &row.user_id, column), sealed)
+    };
     let open = |column, sealed: &[u8]| {
         String::from_utf8(open_bytes(column, sealed)?).map_err(|e| corrupt(&e))
     };

@@ -98,12 +98,14 @@ on_both_stores! {
         let path = format!("/v1/webhooks/{}/rotate-secret", made["id"].as_str().unwrap());
         for (path, body) in [
             ("/v1/webhooks", webhook("two")),
-            ("/v1/webhooks?user_id=usr_1", webhook("one")),
+            ("/v1/webhooks?x=1", webhook("one")),
             (path.as_str(), webhook("one")),
         ] {
             let answer = keyed(&user, path, &body, "k").await.expect(422);
             assert_eq!(answer.fields(), ["Idempotency-Key"], "{path}");
         }
+        // The right to act for a user comes before the key, even for oneself.
+        keyed(&user, "/v1/webhooks?user_id=usr_1", &webhook("one"), "k").await.expect(403);
         keyed(&other, "/v1/webhooks", &webhook("two"), "k").await.expect(201);
         assert_eq!((count(&user).await, count(&other).await), (1, 1));
     }
@@ -280,4 +282,37 @@ async fn a_large_batch_has_room_and_what_is_too_large_is_refused() {
     assert_eq!(studio.broker.depth(Queue::Dispatch).await.unwrap(), 1_000);
     let large = webhook(&"x".repeat(70_000));
     keyed(&studio.user("usr_1"), "/v1/webhooks", &large, "k").await.expect(413);
+}
+
+#[tokio::test]
+async fn kept_answers_of_one_user_stay_within_their_bytes_and_their_number() {
+    const MOST: u64 = 2 * 1024 * 1024;
+    for config in [
+        api::ApiConfig { idempotency_bytes: MOST, rate_limit: 0, ..Default::default() },
+        api::ApiConfig { idempotency_keys: 24, rate_limit: 0, ..Default::default() },
+    ] {
+        let keys = config.idempotency_keys;
+        let studio = Studio::start_with(config).await;
+        let service = studio.service();
+        // One that is right, so that all are answered, and an answer of some 80 KiB.
+        let wrong = json!({ "event": "no.such.event", "user_id": "u", "data": {} });
+        let mut events = vec![one_event()];
+        events.resize(400, wrong);
+        let batch = json!({ "events": events });
+        for n in 0..60 {
+            let key = format!("k{n}");
+            let answer = keyed(&service, "/v1/events", &batch, &key).await.expect(202);
+            assert!(answer.text.len() > 70_000, "{}", answer.text.len());
+            let kept = studio.store.kept_keys(&user_id("studio-scraper")).await.unwrap();
+            assert!(kept.bytes <= 60 * 120_000 && kept.keys <= keys, "{n}: {kept:?}");
+            if keys > 24 {
+                assert!(kept.bytes <= MOST, "{n}: {kept:?}");
+            }
+        }
+        let kept = studio.store.kept_keys(&user_id("studio-scraper")).await.unwrap();
+        assert!((15..=24).contains(&kept.keys), "as many as there is room for: {kept:?}");
+        // The newest are the ones that are kept.
+        let again = keyed(&service, "/v1/events", &batch, "k59").await.expect(202);
+        assert_eq!(again.header("idempotent-replayed"), "true");
+    }
 }

@@ -95,7 +95,7 @@ impl Database {
 pub(crate) fn keys(keys: &[(&str, u8)]) -> SecretsConfig {
     let keys =
         keys.iter().map(|(id, byte)| format!("{id}:{}", STANDARD.encode([*byte; 32])).into());
-    SecretsConfig { keys: keys.collect() }
+    SecretsConfig { keys: keys.collect(), ..SecretsConfig::default() }
 }
 
 /// Makes each promise a module with a test for each kind of database.

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use store::{Claimed, KeyedRequest};
+use store::{Claimed, KEY_BYTES, KeptKeys, KeyedRequest};
 
 use crate::samples::user;
 
@@ -59,7 +59,7 @@ on_both_databases! {
         assert!(error.contains("\"k1\"") && error.contains("secrets.keys"), "{error}");
     }
 
-    async fn old_keys_and_surplus_ones_are_removed_a_few_at_a_time(database) {
+    async fn old_keys_and_surplus_ones_are_removed(database) {
         let (store, user) = (&database.store, user("u"));
         for n in 0..12 {
             let key = format!("k{n:02}");
@@ -68,11 +68,70 @@ on_both_databases! {
         }
         database.sql("UPDATE idempotency_keys SET created_at = created_at - 90000000000 WHERE key < 'k02'").await;
         assert!(!store.remove_old_keys().await.unwrap(), "no more than a few");
-        store.remove_surplus_keys(&user, 4).await.unwrap();
+        let ten = store.kept_keys(&user).await.unwrap();
+        assert_eq!((ten.keys, ten.bytes), (10, 10 * (KEY_BYTES + 3)));
+        let four = KeptKeys { keys: 4, bytes: u64::MAX };
+        let under_way = store.forget_surplus_keys(&user, four).await.unwrap();
+        assert_eq!(under_way, (KeptKeys::default(), false), "somebody works on them");
+        database.sql("UPDATE idempotency_keys SET locked_until = 0 WHERE key < 'k08'").await;
+        let (forgotten, more) = store.forget_surplus_keys(&user, four).await.unwrap();
+        assert_eq!((forgotten.keys, more), (6, false));
         for (key, kept) in [("k01", false), ("k07", false), ("k08", true), ("k11", true)] {
             let request = KeyedRequest { user: &user, key, fingerprint: b"f" };
             let claimed = store.claim_key(request, LONG).await.unwrap();
             assert_eq!(claimed == Claimed::UnderWay, kept, "{key}: {claimed:?}");
         }
+    }
+
+    async fn an_answer_opens_only_for_its_user_its_key_and_its_request(database) {
+        let (store, owner, thief) = (&database.store, user("owner"), user("thief"));
+        for sql in [
+            "UPDATE idempotency_keys SET user_id = 'thief'",
+            "UPDATE idempotency_keys SET key = 'other'",
+            "UPDATE idempotency_keys SET fingerprint = (SELECT fingerprint FROM idempotency_keys k WHERE k.user_id = 'aide')",
+        ] {
+            database.sql("DELETE FROM idempotency_keys").await;
+            let request = KeyedRequest { user: &owner, key: "k", fingerprint: b"f" };
+            let claimed = seed(store.claim_key(request, LONG).await.unwrap());
+            store.answer_key(request, claimed, 201, b"whsec_the-answer").await.unwrap();
+            let aide = KeyedRequest { user: &user("aide"), key: "k", fingerprint: b"g" };
+            if sql.contains("aide") {
+                store.claim_key(aide, LONG).await.unwrap();
+            }
+            database.sql(sql).await;
+            for moved in [
+                KeyedRequest { user: &thief, ..request },
+                KeyedRequest { key: "other", ..request },
+                KeyedRequest { fingerprint: b"g", ..request },
+            ] {
+                if let Ok(Claimed::Answered { body, .. }) = store.claim_key(moved, LONG).await {
+                    panic!("{sql}: {moved:?} got {body:?}");
+                }
+            }
+        }
+    }
+
+    async fn of_a_users_answers_the_oldest_are_forgotten_where_they_are_too_many_bytes(database) {
+        let (store, other, user) = (&database.store, user("v"), user("u"));
+        let answer = vec![7; 100 * 1024];
+        for n in 0..50 {
+            for owner in [&user, &other] {
+                let key = format!("k{n:02}");
+                let request = KeyedRequest { user: owner, key: &key, fingerprint: b"f" };
+                let claimed = seed(store.claim_key(request, LONG).await.unwrap());
+                store.answer_key(request, claimed, 201, &answer).await.unwrap();
+            }
+        }
+        let before = store.kept_keys(&user).await.unwrap();
+        assert!(before.bytes > 50 * 100 * 1024 && before.bytes < 51 * 101 * 1024, "{before:?}");
+        let most = KeptKeys { keys: u64::MAX, bytes: 1024 * 1024 };
+        let (forgotten, more) = store.forget_surplus_keys(&user, most).await.unwrap();
+        let after = store.kept_keys(&user).await.unwrap();
+        assert!(!more && after.bytes <= most.bytes && after.keys == 10, "{after:?}");
+        assert_eq!(before - forgotten, after);
+        assert_eq!(store.kept_keys(&other).await.unwrap().keys, 50, "another user's stay");
+        let newest = KeyedRequest { user: &user, key: "k49", fingerprint: b"f" };
+        let kept = store.claim_key(newest, LONG).await.unwrap();
+        assert!(matches!(kept, Claimed::Answered { .. }), "{kept:?}");
     }
 }

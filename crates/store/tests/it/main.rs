@@ -17,6 +17,7 @@ mod rekey;
 mod retention;
 mod schema;
 mod secrets;
+mod sign_outs;
 mod statistics;
 mod suspects;
 mod sweep;

@@ -58,4 +58,12 @@ on_both_databases! {
         assert!(database.store.find_webhook(second.id).await.is_err(), "another row's");
         assert!(database.store.find_webhook(third.id).await.is_ok());
     }
+
+    async fn sealed_values_of_one_owner_do_not_open_for_another(database) {
+        let made = webhook(&database.store, "u").await;
+        database.sql("UPDATE webhooks SET user_id = 'thief'").await;
+        let error = database.store.find_webhook(made.id).await.unwrap_err().to_string();
+        assert!(error.contains("does not open it"), "{error}");
+        assert!(database.store.active_webhooks(&user("thief")).await.is_err());
+    }
 }

@@ -21,9 +21,10 @@ pub(crate) struct Secrets {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show how many values each key encrypts.
+    /// Show how many values each key encrypts, and how many of them a release before 0.2
+    /// encrypted, which did not bind them to their owner.
     List,
-    /// Encrypt everything with the first key. Services may go on running.
+    /// Encrypt everything with the first key, bound to its owner. Services may go on running.
     Rekey,
 }
 
@@ -49,9 +50,11 @@ async fn list(store: &Store) -> Result<(), store::StoreError> {
     let found = store.sealed_by_key().await?;
     store.note(&Deed::of(Action::SecretsList, ObjectKind::Installation, "secrets")).await?;
     let width = found.keys().map(String::len).max().unwrap_or(0).max("key".len());
-    println!("{:width$}  {:>14}  {:>14}", "key", "webhook values", "stored answers");
+    let (values, answers, unbound) = ("webhook values", "stored answers", "not bound");
+    println!("{:width$}  {values:>14}  {answers:>14}  {unbound:>9}", "key");
     for (id, sealed) in found {
-        println!("{id:width$}  {:>14}  {:>14}", sealed.webhook_values, sealed.answers);
+        let store::Sealed { webhook_values, answers, unbound } = sealed;
+        println!("{id:width$}  {webhook_values:>14}  {answers:>14}  {unbound:>9}");
     }
     Ok(())
 }
