@@ -23,12 +23,17 @@ pub struct AuthConfig {
     pub jwks_allow_http: bool,
     /// The `iss` that tokens must have; not checked when empty, the default.
     pub issuer: String,
-    /// The `aud` that tokens must have; not checked when empty, the default.
+    /// The `aud` that tokens must have; not checked when empty, the default. Required with `jwks`:
+    /// the same issuer signs tokens for others, too.
     pub audience: String,
     /// Wrong tokens from one address in a minute (of IPv6, one /64), for all services of the
     /// process: the API's `wrong_token_limit`; 0, the default here, for no limit.
     #[serde(skip)]
     pub wrong_token_limit: u32,
+    /// How long tokens live at most; 24 h by default. A sign-out is remembered for as long: of a
+    /// token that lives longer it is forgotten before the token's end.
+    #[serde(deserialize_with = "setting::duration")]
+    pub longest_token_life: Duration,
 }
 
 impl Default for AuthConfig {
@@ -41,6 +46,7 @@ impl Default for AuthConfig {
             issuer: String::new(),
             audience: String::new(),
             wrong_token_limit: 0,
+            longest_token_life: Duration::from_secs(24 * 3_600),
         }
     }
 }

@@ -12,11 +12,12 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// The roles of the claim `roles`. A token without the claim is an ordinary user's; one whose
-    /// claim is no list of texts may only read; unknown roles give no right.
-    pub(crate) fn of_claim(claim: Option<&Value>) -> Self {
+    /// The roles of the claim `roles`. One that is no list of texts may only read; unknown roles
+    /// give no right. A token without the claim is an ordinary user's where Studio itself issued
+    /// it; where somebody else did, who need not know of roles, it may only read.
+    pub(crate) fn of_claim(claim: Option<&Value>, own: bool) -> Self {
         let Some(claim) = claim else {
-            return Self { user: true, ..Self::default() };
+            return Self { user: own, readonly: !own, ..Self::default() };
         };
         let names: Option<Vec<&str>> =
             claim.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
@@ -64,8 +65,10 @@ mod tests {
 
     #[test]
     fn roles_give_the_least_rights_that_they_can_mean() {
-        let of = |claim: Value| Roles::of_claim(Some(&claim));
-        assert!(Roles::of_claim(None).can_write());
+        let of = |claim: Value| Roles::of_claim(Some(&claim), true);
+        assert!(Roles::of_claim(None, true).can_write());
+        let foreign = Roles::of_claim(None, false);
+        assert!(foreign.can_read() && !foreign.can_write());
         assert!(of(json!(["user"])).can_write());
         assert!(!of(json!(["user", "readonly"])).can_write());
         assert!(!of(json!("admin")).can_write() && of(json!("admin")).can_read());

@@ -9,6 +9,8 @@ use serde_json::json;
 use sha2::Sha256;
 use time::OffsetDateTime;
 
+use crate::AuthConfig;
+
 /// The HMAC of HS256 over `signed`.
 pub(crate) fn hs256(secret: &SecretText, signed: &str) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes())
@@ -26,15 +28,33 @@ pub fn issue(
     issued_at: OffsetDateTime,
     expires_at: OffsetDateTime,
 ) -> String {
+    let config = AuthConfig { jwt_secret: secret.clone(), ..AuthConfig::default() };
+    issue_for(&config, user, roles, issued_at, expires_at)
+}
+
+/// The same, as these settings take it: with `iss` and `aud` where they are enforced.
+#[must_use]
+pub fn issue_for(
+    config: &AuthConfig,
+    user: &UserId,
+    roles: &[&str],
+    issued_at: OffsetDateTime,
+    expires_at: OffsetDateTime,
+) -> String {
     let header = json!({ "alg": "HS256", "typ": "JWT" });
-    let claims = json!({
+    let mut claims = json!({
         "sub": user,
         "type": "access",
         "roles": roles,
         "iat": issued_at.unix_timestamp(),
         "exp": expires_at.unix_timestamp(),
     });
-    sign(secret, &header.to_string(), &claims.to_string())
+    for (claim, wanted) in [("iss", &config.issuer), ("aud", &config.audience)] {
+        if !wanted.is_empty() {
+            claims[claim] = json!(wanted);
+        }
+    }
+    sign(&config.jwt_secret, &header.to_string(), &claims.to_string())
 }
 
 /// A token of these very texts.

@@ -13,18 +13,32 @@ use crate::claims::Strict;
 use crate::jwks::{Algorithm, Jwks, PublicKeys};
 use crate::token::hs256;
 use crate::wrong_tokens::WrongTokens;
-use crate::{AccessError, AuthConfig, Roles};
+use crate::{AccessError, AuthConfig, Roles, SignOuts};
 
 /// Longest token, bytes.
 const MAX_TOKEN: usize = 8 * 1024;
 
 /// How far the clocks of issuer and verifier may differ.
-const LEEWAY: Duration = Duration::seconds(30);
+pub(crate) const LEEWAY: Duration = Duration::seconds(30);
 
 /// Shortest HS256 secret, bytes (RFC 7518, section 3.2).
 const MIN_SECRET: usize = 32;
 
-/// Checks tokens by the settings. Cloning shares them, and the public keys.
+/// Claims of tokens that an issuer signs for something else than access: ID tokens (`nonce`,
+/// `at_hash`, `c_hash`, `s_hash`), events and logouts (`events`), answers of introspection, proofs
+/// of possession (`htm`, `htu`); and of access tokens that are good only beside such a proof
+/// (`cnf`), which nobody here checks.
+const FOREIGN: [&str; 9] =
+    ["nonce", "at_hash", "c_hash", "s_hash", "events", "token_introspection", "htm", "htu", "cnf"];
+
+/// Claims that name the kind of a token, as different issuers do, with what an access token's is.
+const KINDS: [(&str, &[&str]); 3] =
+    [("type", &["access"]), ("typ", &["Bearer", "JWT", "at+jwt"]), ("token_use", &["access"])];
+
+/// What the header `typ` of an access token may be (RFC 7519, RFC 9068), in any case.
+const TYPES: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
+
+/// Checks tokens by the settings. Cloning shares them, the public keys and the sign-outs.
 #[derive(Clone, Debug)]
 pub struct Verifier(Arc<Settings>);
 
@@ -36,6 +50,7 @@ struct Settings {
     issuer: String,
     audience: String,
     wrong_tokens: WrongTokens,
+    sign_outs: SignOuts,
 }
 
 /// Who is calling and what they may do.
@@ -59,6 +74,12 @@ pub enum Denied {
     /// Rightly signed, and too old.
     #[error("the access token has expired")]
     Expired(Access),
+    /// Rightly signed, and its user was signed out since, or it was itself.
+    #[error("the access token was signed out")]
+    SignedOut(Access),
+    /// Rightly signed; who was signed out is not known here yet. It may be good in some seconds.
+    #[error("it is not known yet who was signed out")]
+    NotYet,
     /// Anything else.
     #[error("the access token is not valid")]
     Invalid,
@@ -103,14 +124,21 @@ pub fn check_secret(secret: &SecretText) -> Result<(), AccessError> {
 
 impl Verifier {
     /// A verifier with these settings. With `jwks` it keeps the public keys up to date from then
-    /// on, on the runtime that it is called in.
+    /// on, on the runtime that it is called in. It lets nobody in before it was told who was
+    /// signed out ([`Verifier::sign_outs`]).
     ///
     /// # Errors
-    /// When there is neither a secret nor a key set, or one of them is wrong.
+    /// When there is neither a secret nor a key set, or one of them is wrong; when there is a key
+    /// set and no audience.
     ///
     /// # Panics
     /// With `jwks`, outside a runtime.
     pub fn new(config: &AuthConfig) -> Result<Self, AccessError> {
+        if !config.jwks.expose().trim().is_empty() && config.audience.is_empty() {
+            let message = "expected the `aud` of tokens that are for this service: with auth.jwks \
+                           it is required, since the same issuer signs tokens for others, too";
+            return Err(AccessError { key: "auth.audience", message: message.to_owned() });
+        }
         let jwks = Jwks::start(config)?;
         let secret = &config.jwt_secret;
         let without = jwks.is_some() && secret.expose().is_empty();
@@ -123,7 +151,14 @@ impl Verifier {
             issuer: config.issuer.clone(),
             audience: config.audience.clone(),
             wrong_tokens: WrongTokens::new(config.wrong_token_limit),
+            sign_outs: SignOuts::new(config.longest_token_life),
         })))
+    }
+
+    /// Who was signed out: whoever keeps it notes it there, for all who share this verifier.
+    #[must_use]
+    pub fn sign_outs(&self) -> &SignOuts {
+        &self.0.sign_outs
     }
 
     /// Who `token` lets in at `now`. Never waits: when the token names an unknown key, the keys
@@ -141,6 +176,13 @@ impl Verifier {
         // The leeway is taken from `now`: added to the last time there is, it would overflow.
         if access.expires_at <= now - LEEWAY {
             return Err(Denied::Expired(access));
+        }
+        if !self.0.sign_outs.is_known() {
+            return Err(Denied::NotYet);
+        }
+        let token_id = access.token_id.as_deref();
+        if self.0.sign_outs.refuse(&access.user, access.issued_at, token_id) {
+            return Err(Denied::SignedOut(access));
         }
         Ok(access)
     }
@@ -171,7 +213,7 @@ impl Verifier {
     fn read(&self, token: &str, now: OffsetDateTime) -> Result<Access, Wrong> {
         let parts = Parts::of(token)?;
         self.check_signature(&parts, now)?;
-        self.access(&strict(parts.claims)?, now)
+        self.access(&strict(parts.claims)?, parts.algorithm == Algorithm::Hs256, now)
     }
 
     /// The algorithm that the header names chooses among keys that are for it alone: a public key
@@ -199,15 +241,21 @@ impl Verifier {
         if keys.has(parts.algorithm, id) { Ok(keys) } else { Err(Wrong::Key) }
     }
 
-    fn access(&self, claims: &Strict, now: OffsetDateTime) -> Result<Access, Wrong> {
+    /// What the claims say; `own` where our secret signed them.
+    fn access(&self, claims: &Strict, own: bool, now: OffsetDateTime) -> Result<Access, Wrong> {
         let expires_at = claims.time("exp")?.ok_or(Wrong::Token)?;
         let issued_at = claims.time("iat")?;
         let not_before = claims.time("nbf")?;
         if issued_at.into_iter().chain(not_before).any(|at| at > now + LEEWAY) {
             return Err(Wrong::Token);
         }
-        if claims.text("type")?.is_some_and(|kind| kind != "access") {
+        if FOREIGN.iter().any(|claim| claims.0.contains_key(*claim)) {
             return Err(Wrong::Token);
+        }
+        for (claim, kinds) in KINDS {
+            if claims.text(claim)?.is_some_and(|kind| !kinds.contains(&kind)) {
+                return Err(Wrong::Token);
+            }
         }
         let config = &*self.0;
         let mismatch = |key, wanted: &str| !wanted.is_empty() && !claims.names(key, wanted);
@@ -218,7 +266,7 @@ impl Verifier {
         }
         Ok(Access {
             user: claims.text("sub")?.ok_or(Wrong::Token)?.parse().map_err(|_| Wrong::Token)?,
-            roles: Roles::of_claim(claims.0.get("roles")),
+            roles: Roles::of_claim(claims.0.get("roles"), own),
             expires_at,
             issued_at,
             token_id: claims.text("jti")?.map(str::to_owned),
@@ -247,7 +295,7 @@ impl<'a> Parts<'a> {
 fn algorithm(header: &Strict) -> Result<Algorithm, Wrong> {
     let plain = header
         .text("typ")?
-        .is_none_or(|typ| typ.eq_ignore_ascii_case("JWT") || typ.eq_ignore_ascii_case("at+jwt"))
+        .is_none_or(|typ| TYPES.iter().any(|known| typ.eq_ignore_ascii_case(known)))
         && !["crit", "b64", "zip"].iter().any(|key| header.0.contains_key(*key));
     let algorithm = header.text("alg")?.and_then(Algorithm::named);
     algorithm.filter(|_| plain).ok_or(Wrong::Token)

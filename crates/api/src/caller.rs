@@ -198,7 +198,11 @@ async fn authenticate(request: &HttpRequest, api: &Api) -> Result<Access, ApiErr
         Refused::Token(Denied::Expired(_)) => {
             ApiError::Unauthorized("the access token has expired")
         }
-        Refused::Token(Denied::Invalid) => ApiError::Unauthorized("the access token is not valid"),
+        // One that was signed out was not guessed, and is not counted as if it were.
+        Refused::Token(Denied::Invalid | Denied::SignedOut(_)) => {
+            ApiError::Unauthorized("the access token is not valid")
+        }
+        Refused::Token(Denied::NotYet) => ApiError::Unavailable("the list of who was signed out"),
         Refused::TooMany(seconds) => ApiError::TooManyRequests(seconds),
     })
 }

@@ -50,8 +50,17 @@ impl Studio {
         })
     }
 
-    /// Starts `gateway`, or `all` with everything in one process.
+    /// Starts `gateway`, or `all` with everything in one process. A gateway asks a service with a
+    /// store who was signed out before it lets anybody in; that one ends then.
     async fn start(&self, command: &str) -> anyhow::Result<Service> {
+        let informant = if command == "gateway" { Some(self.launch("dispatcher")?) } else { None };
+        let mut service = self.launch(command)?;
+        service.wait_for_http(self.address, "/readyz", START).await?;
+        drop(informant);
+        Ok(service)
+    }
+
+    fn launch(&self, command: &str) -> anyhow::Result<Service> {
         let address = self.address.to_string();
         let database = format!("sqlite://{}", self.folder.join("store.db").display());
         let environment = [
@@ -71,9 +80,7 @@ impl Studio {
             ("STUDIO__GATEWAY__CONNECTIONS_PER_USER", "20000"),
         ];
         let log = self.folder.join(format!("{command}.log"));
-        let mut service = Service::start(&self.binary, &[command], environment, &log)?;
-        service.wait_for_http(self.address, "/readyz", START).await?;
-        Ok(service)
+        Ok(Service::start(&self.binary, &[command], environment, &log)?)
     }
 }
 

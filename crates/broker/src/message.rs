@@ -262,7 +262,47 @@ pub enum ControlMessage {
         /// Only those of this token (`jti`).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         token_id: Option<String>,
+        /// When, by the store's clock (microseconds since 1970); earlier releases do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        at: Option<i64>,
     },
+    /// Somebody without a store asks those who have one who was signed out.
+    SignOutsWanted {
+        /// Names the question.
+        question: String,
+        /// Only those since then (microseconds since 1970); all that count when it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        since: Option<i64>,
+    },
+    /// A part of the answer to such a question.
+    SignOuts {
+        /// The question.
+        question: String,
+        /// Names the answer: two may answer at once.
+        answer: String,
+        /// The number of this part, from 0.
+        part: u32,
+        /// How many parts the answer has; at least 1.
+        parts: u32,
+        /// Who was signed out.
+        sign_outs: Vec<SignedOut>,
+        /// From before when the tokens of all users are refused, if there is such a time
+        /// (microseconds since 1970).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        everybody: Option<i64>,
+    },
+}
+
+/// A sign-out, in the answer to who was signed out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedOut {
+    /// Whose tokens.
+    pub user_id: String,
+    /// Only this one (`jti`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_id: Option<String>,
+    /// When, by the store's clock (microseconds since 1970).
+    pub at: i64,
 }
 
 impl ControlMessage {

@@ -162,7 +162,8 @@ pub(crate) async fn follow_changes(context: Arc<Context>) {
                     Err(_) => context.subscribers.forget_all(),
                 }
             }
-            Some(ControlSignal::Message(ControlMessage::SignedOut { .. })) => {}
+            // Who was signed out concerns tokens.
+            Some(ControlSignal::Message(_)) => {}
         }
     }
 }

@@ -204,14 +204,16 @@ impl Worker {
 
     fn renew(&self, session: &Rc<Session>, token: &str, id: Option<&Value>) {
         match self.verifier.admit_at_once(token, session.address, OffsetDateTime::now_utc()) {
-            Ok(access) if self.hub.signed_out().has(&access) => session.close(Goodbye::SIGNED_OUT),
             Ok(access) if access.user == session.user && access.roles.can_read() => {
                 let token_expires_at = session.renew(&access);
                 session.say(&Answer::Authenticated { token_expires_at }, id, &self.config);
             }
-            Err(access::Refused::Token(Denied::Expired(_))) => {
-                session.close(Goodbye::TOKEN_EXPIRED)
-            }
+            Err(access::Refused::Token(denied)) => session.close(match denied {
+                Denied::SignedOut(_) => Goodbye::SIGNED_OUT,
+                Denied::Expired(_) => Goodbye::TOKEN_EXPIRED,
+                Denied::NotYet => Goodbye::SERVER,
+                Denied::Invalid => Goodbye::BAD_TOKEN,
+            }),
             _ => session.close(Goodbye::BAD_TOKEN),
         }
     }

@@ -32,7 +32,14 @@ impl Watched for Gateway {
         } else {
             Some("catching up")
         };
-        Readiness::of([("broker", broker), ("history", history.map(str::to_owned))])
+        let known = self.verifier.sign_outs().is_known();
+        let sign_outs =
+            (!known).then_some("waiting to be told who was signed out, by an api or a dispatcher");
+        Readiness::of([
+            ("broker", broker),
+            ("history", history.map(str::to_owned)),
+            ("sign_outs", sign_outs.map(str::to_owned)),
+        ])
     }
 
     fn waiting(&self) -> Value {

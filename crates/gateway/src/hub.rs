@@ -2,10 +2,10 @@
 //! those who come back, and handed to the workers that its user is connected to.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use broker::{ControlMessage, ControlSignal, HistoryEntry, HistoryReader, SharedBroker};
+use broker::{HistoryEntry, HistoryReader, SharedBroker};
 use domain::{Event, EventId, UserId};
 use futures::FutureExt;
 use time::OffsetDateTime;
@@ -19,7 +19,6 @@ use crate::protocol::Goodbye;
 use crate::recent::Recent;
 use crate::returns::Returns;
 use crate::ring::{Left, Past, Ring};
-use crate::signed_out::SignedOut;
 use crate::worker::Order;
 
 /// Orders that wait for one worker; the reader waits for the slowest.
@@ -37,7 +36,6 @@ pub(crate) struct Hub {
     pub(crate) metrics: Metrics,
     pub(crate) returns: Returns,
     ring: Mutex<Ring>,
-    signed_out: RwLock<SignedOut>,
     workers: RwLock<Vec<mpsc::Sender<Order>>>,
     /// The history has been caught up with and is followed.
     following: AtomicBool,
@@ -53,7 +51,6 @@ impl Hub {
             metrics: Metrics::new(),
             returns: Returns::default(),
             ring: Mutex::new(Ring::new(config.bounds())),
-            signed_out: RwLock::default(),
             workers: RwLock::default(),
             following: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -84,20 +81,10 @@ impl Hub {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Who was signed out.
-    pub(crate) fn signed_out(&self) -> RwLockReadGuard<'_, SignedOut> {
-        self.signed_out.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Remembers a sign-out, then closes the connections that it is about. In this order: one
+    /// Closes the connections of `user` whose tokens were signed out, which is noted before: one
     /// that comes in between finds it noted, or is there to be closed.
-    async fn sign_out(&self, user: String, token_id: Option<String>) {
-        self.signed_out.write().unwrap_or_else(PoisonError::into_inner).note(
-            user.clone(),
-            token_id.clone(),
-            OffsetDateTime::now_utc(),
-        );
-        self.order(|| Order::SignOut { user: user.clone(), token_id: token_id.clone() }).await;
+    pub(crate) async fn sign_out(&self, user: UserId) {
+        self.order(|| Order::SignOut(user.clone())).await;
     }
 
     /// A number for a new worker, and the orders that it gets.
@@ -255,16 +242,6 @@ impl Reading {
         }
         self.last += 1;
         Some(Arc::new(Entry::new(self.last, event)))
-    }
-}
-
-/// Closes the connections of users who are signed out.
-pub(crate) async fn follow_control(hub: Arc<Hub>, broker: SharedBroker) {
-    let mut control = broker.control();
-    while let Some(signal) = control.next().await {
-        if let ControlSignal::Message(ControlMessage::SignedOut { user_id, token_id }) = signal {
-            hub.sign_out(user_id, token_id).await;
-        }
     }
 }
 

@@ -26,7 +26,7 @@ mod resume;
 mod returns;
 mod ring;
 mod session;
-mod signed_out;
+mod sign_outs;
 mod socket;
 mod stream;
 mod subscriptions;
@@ -61,13 +61,16 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Begins to read the history; connections come by [`routes`].
+    /// Begins to read the history; connections come by [`routes`]. Nobody is let in before it is
+    /// known who was signed out: from whoever shares `verifier`, or by asking services that have
+    /// a store.
     #[must_use]
     pub fn start(config: &GatewayConfig, broker: SharedBroker, verifier: Verifier) -> Self {
         files::check(config.connections);
         let hub = Arc::new(Hub::new(config));
         tokio::spawn(hub::follow_history(hub.clone(), broker.clone(), config.resume_age));
-        tokio::spawn(hub::follow_control(hub.clone(), broker.clone()));
+        let sign_outs = verifier.sign_outs().clone();
+        tokio::spawn(sign_outs::follow(hub.clone(), broker.clone(), sign_outs));
         let door = Door::new(config.door());
         Self { hub, broker, verifier, config: Arc::new(config.clone()), door }
     }

@@ -1,13 +1,13 @@
 //! One connection, on the thread of its worker: what it subscribed to, what waits for it, and
 //! when it must be looked after.
 
-use std::cell::{Cell, Ref, RefCell};
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use access::Access;
+use access::{Access, SignOuts};
 use bytes::Bytes;
 use domain::UserId;
 use rand::RngExt;
@@ -47,6 +47,7 @@ pub(crate) struct Session {
 
 struct Token {
     id: Option<String>,
+    issued_at: Option<OffsetDateTime>,
     expires_at: OffsetDateTime,
     /// When the client is told that it expires soon; `None` once it was.
     notice_at: Option<OffsetDateTime>,
@@ -57,6 +58,7 @@ impl Token {
         let left: time::Duration = access.expires_at - OffsetDateTime::now_utc();
         Self {
             id: access.token_id.clone(),
+            issued_at: access.issued_at,
             expires_at: access.expires_at,
             // Half of a short life is left, so that each is renewed once.
             notice_at: Some(access.expires_at - (left / 2_i32).min(NOTICE)),
@@ -190,9 +192,10 @@ impl Session {
         self.outbox.borrow_mut().poll(cx)
     }
 
-    /// Whether its token has this id.
-    pub(crate) fn has_token(&self, id: &str) -> bool {
-        Ref::map(self.token.borrow(), |token| &token.id).as_deref() == Some(id)
+    /// Whether its token was signed out.
+    pub(crate) fn is_signed_out(&self, sign_outs: &SignOuts) -> bool {
+        let token = self.token.borrow();
+        sign_outs.refuse(&self.user, token.issued_at, token.id.as_deref())
     }
 
     /// Goes on with another token of the same user.

@@ -138,9 +138,10 @@ pub(crate) async fn admit(
     let (token, now) = (credentials::token(request), OffsetDateTime::now_utc());
     match worker.verifier.admit(&token, address(request, worker), now).await {
         Ok(access) if !access.roles.can_read() => Err(FORBIDDEN),
-        Ok(access) if worker.hub.signed_out().has(&access) => Ok(Err(Goodbye::SIGNED_OUT)),
         Ok(access) => Ok(Ok(access)),
         Err(Refused::Token(Denied::Expired(_))) => Ok(Err(Goodbye::TOKEN_EXPIRED)),
+        Err(Refused::Token(Denied::SignedOut(_))) => Ok(Err(Goodbye::SIGNED_OUT)),
+        Err(Refused::Token(Denied::NotYet)) => Err(STOPPING),
         Err(Refused::Token(Denied::Invalid)) => Err(UNKNOWN),
         Err(Refused::TooMany(retry_after)) => Err(Refusal { retry_after, ..GUESSING }),
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use access::{Access, Verifier};
 use ahash::HashMap;
+use domain::UserId;
 use rand::RngExt;
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,8 +27,8 @@ use crate::wheel::Wheel;
 pub(crate) enum Order {
     /// Tell these events, in this order.
     Tell(Vec<Arc<Entry>>),
-    /// Close the connections of a user, or only those of one token.
-    SignOut { user: String, token_id: Option<String> },
+    /// Close the connections of a user whose tokens were signed out.
+    SignOut(UserId),
     /// Close every connection.
     Close(Goodbye),
     /// Send every connection away in even slices over `within`; answer when all have left.
@@ -102,9 +103,9 @@ impl Worker {
     fn obey(self: &Rc<Self>, order: Order) {
         match order {
             Order::Tell(entries) => self.tell(&entries),
-            Order::SignOut { user, token_id } => {
-                for session in self.index.borrow().of_user(&user) {
-                    if token_id.as_deref().is_none_or(|id| session.has_token(id)) {
+            Order::SignOut(user) => {
+                for session in self.index.borrow().of_user(user.as_str()) {
+                    if session.is_signed_out(self.verifier.sign_outs()) {
                         session.close(Goodbye::SIGNED_OUT);
                     }
                 }

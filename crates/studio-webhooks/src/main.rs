@@ -3,6 +3,7 @@
 mod commands;
 mod config;
 mod operator;
+mod sign_outs;
 
 use std::process::ExitCode;
 

@@ -1,7 +1,8 @@
 //! What an attacker of HS256 tokens can try.
 
 use super::*;
-use crate::token::{issue, sign};
+use crate::SignOut;
+use crate::token::{issue, issue_for, sign};
 use base64::engine::general_purpose::URL_SAFE;
 use domain::setting::SecretText;
 
@@ -20,8 +21,15 @@ fn config() -> AuthConfig {
     AuthConfig { jwt_secret: secret(), ..AuthConfig::default() }
 }
 
+/// With nobody signed out.
+fn verifier(config: &AuthConfig) -> Verifier {
+    let verifier = Verifier::new(config).unwrap();
+    verifier.sign_outs().set_known();
+    verifier
+}
+
 fn verify(token: &str) -> Result<Access, Denied> {
-    Verifier::new(&config()).unwrap().verify(token, now())
+    verifier(&config()).verify(token, now())
 }
 
 fn claims(extra: &str) -> String {
@@ -165,7 +173,7 @@ fn a_signature_has_one_spelling() {
 #[test]
 fn issuer_and_audience_are_enforced_where_they_are_set() {
     let config = AuthConfig { issuer: "studio".into(), audience: "hooks".into(), ..config() };
-    let verifier = Verifier::new(&config).unwrap();
+    let verifier = verifier(&config);
     let with = |extra: &str| verifier.verify(&sign(&secret(), HEADER, &claims(extra)), now());
     assert!(with(r#","iss":"studio","aud":"hooks""#).is_ok());
     assert!(with(r#","iss":"studio","aud":["x","hooks"]"#).is_ok());
@@ -184,4 +192,33 @@ fn issuer_and_audience_are_enforced_where_they_are_set() {
 fn a_short_secret_stops_the_start() {
     let config = AuthConfig { jwt_secret: "short".into(), ..AuthConfig::default() };
     assert_eq!(Verifier::new(&config).unwrap_err().key, "auth.jwt_secret");
+}
+
+#[test]
+fn nobody_is_let_in_before_it_is_known_who_was_signed_out_nor_whoever_was() {
+    let verifier = Verifier::new(&config()).unwrap();
+    let user: UserId = "usr_1".parse().unwrap();
+    let issued = |ago: i64| {
+        let at = now() - Duration::seconds(ago);
+        issue(&secret(), &user, &["user"], at, now() + Duration::HOUR)
+    };
+    assert_eq!(verifier.verify(&issued(60), now()), Err(Denied::NotYet));
+    assert_eq!(verifier.verify("a.b.c", now()), Err(Denied::Invalid), "that much is known");
+    verifier.sign_outs().set_known();
+    assert!(verifier.verify(&issued(60), now()).is_ok());
+    let at = now() - Duration::MINUTE;
+    verifier.clone().sign_outs().note(&SignOut { user: user.clone(), token_id: None, at });
+    for ago in [3_600, 60, 30] {
+        let denied = verifier.verify(&issued(ago), now());
+        assert!(matches!(denied, Err(Denied::SignedOut(_))), "{ago}");
+    }
+    assert!(verifier.verify(&issued(29), now()).is_ok());
+}
+
+#[test]
+fn tokens_are_made_as_the_settings_take_them() {
+    let config = AuthConfig { issuer: "studio".into(), audience: "hooks".into(), ..config() };
+    let user: UserId = "usr_1".parse().unwrap();
+    let token = issue_for(&config, &user, &["admin"], now(), now() + Duration::HOUR);
+    assert!(verifier(&config).verify(&token, now()).unwrap().roles.is_admin());
 }

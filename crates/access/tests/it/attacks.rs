@@ -9,7 +9,9 @@ use bench::signature::keyed;
 use hmac::Mac;
 use serde_json::json;
 
-use crate::keys::{ED25519, P256, RSA, SECRET, all, claims, config, now, verifier};
+use crate::keys::{
+    AUDIENCE, ED25519, P256, RSA, SECRET, all, claims, config, now, verifier, verifier_of,
+};
 
 /// A key set in a file.
 struct Set {
@@ -45,7 +47,7 @@ fn refused(verifier: &Verifier, token: &str) {
 async fn a_token_of_each_kind_of_key_lets_its_user_in() {
     let keys = all_keys();
     let both = AuthConfig { jwt_secret: SECRET.into(), ..config(&keys.path) };
-    for verifier in [verifier(&keys.path), Verifier::new(&both).unwrap()] {
+    for verifier in [verifier(&keys.path), verifier_of(&both)] {
         for key in all() {
             let token = key.sign(
                 &json!({ "alg": key.algorithm(), "kid": key.id }).to_string(),
@@ -58,7 +60,7 @@ async fn a_token_of_each_kind_of_key_lets_its_user_in() {
         }
     }
     let own = hs256(SECRET.as_bytes(), r#"{"alg":"HS256","kid":"any"}"#, &claims(""));
-    assert!(Verifier::new(&both).unwrap().verify(&own, now()).is_ok());
+    assert!(verifier_of(&both).verify(&own, now()).is_ok());
     refused(&verifier(&keys.path), &own);
 }
 
@@ -66,7 +68,7 @@ async fn a_token_of_each_kind_of_key_lets_its_user_in() {
 async fn a_public_key_is_no_secret() {
     let keys = all_keys();
     let both = AuthConfig { jwt_secret: SECRET.into(), ..config(&keys.path) };
-    for verifier in [verifier(&keys.path), Verifier::new(&both).unwrap()] {
+    for verifier in [verifier(&keys.path), verifier_of(&both)] {
         for key in all() {
             for form in key.public_forms().unwrap() {
                 for header in [
@@ -105,7 +107,7 @@ async fn a_key_signs_by_its_own_algorithm_alone() {
     }
     let secret = AuthConfig { jwt_secret: SECRET.into(), ..AuthConfig::default() };
     let header = json!({ "alg": "RS256", "kid": RSA.id }).to_string();
-    refused(&Verifier::new(&secret).unwrap(), &RSA.sign(&header, &claims("")));
+    refused(&verifier_of(&secret), &RSA.sign(&header, &claims("")));
 }
 
 #[tokio::test]
@@ -251,29 +253,33 @@ async fn claims_are_read_as_strictly_as_with_a_secret() {
     let at = |seconds: i64| now().unix_timestamp() + seconds;
     let header = json!({ "alg": "EdDSA", "kid": ED25519.id }).to_string();
     for wrong in [
-        r#"{"sub":"usr_1"}"#.to_owned(),
-        r#"{"sub":"usr_1","exp":"1870000000"}"#.to_owned(),
-        r#"{"sub":"usr_1","exp":1e300}"#.to_owned(),
-        r#"{"sub":"usr_1","exp":-1}"#.to_owned(),
-        r#"{"sub":"usr_1","exp":NaN}"#.to_owned(),
-        format!(r#"{{"sub":"usr_1","exp":{}.5}}"#, at(600)),
+        r#"{"aud":"studio-webhooks","sub":"usr_1"}"#.to_owned(),
+        r#"{"aud":"studio-webhooks","sub":"usr_1","exp":"1870000000"}"#.to_owned(),
+        r#"{"aud":"studio-webhooks","sub":"usr_1","exp":1e300}"#.to_owned(),
+        r#"{"aud":"studio-webhooks","sub":"usr_1","exp":-1}"#.to_owned(),
+        r#"{"aud":"studio-webhooks","sub":"usr_1","exp":NaN}"#.to_owned(),
+        format!(r#"{{"aud":"studio-webhooks","sub":"usr_1","exp":{}.5}}"#, at(600)),
         claims(&format!(r#","nbf":{}"#, at(90))),
         claims(&format!(r#","iat":{}"#, at(90))),
         claims(r#","type":"refresh""#),
         claims(r#","type":"id""#),
         claims(r#","sub":"usr_2""#),
         claims(&format!(r#","exp":{}"#, at(600))),
-        format!(r#"{{"exp":{}}}"#, at(600)),
-        format!(r#"{{"sub":"","exp":{}}}"#, at(600)),
-        format!(r#"{{"sub":7,"exp":{}}}"#, at(600)),
-        format!(r#"{{"sub":["usr_1"],"exp":{}}}"#, at(600)),
-        format!(r#"{{"sub":"a\u0000b","exp":{}}}"#, at(600)),
-        format!(r#"{{"sub":"{}","exp":{}}}"#, "x".repeat(1_000_000), at(600)),
+        format!(r#"{{"aud":"studio-webhooks","exp":{}}}"#, at(600)),
+        format!(r#"{{"aud":"studio-webhooks","sub":"","exp":{}}}"#, at(600)),
+        format!(r#"{{"aud":"studio-webhooks","sub":7,"exp":{}}}"#, at(600)),
+        format!(r#"{{"aud":"studio-webhooks","sub":["usr_1"],"exp":{}}}"#, at(600)),
+        format!(r#"{{"aud":"studio-webhooks","sub":"a\u0000b","exp":{}}}"#, at(600)),
+        format!(
+            r#"{{"aud":"studio-webhooks","sub":"{}","exp":{}}}"#,
+            "x".repeat(1_000_000),
+            at(600)
+        ),
     ] {
         refused(&verifier, &ED25519.sign(&header, &wrong));
     }
     let ended = |seconds: i64| {
-        let claims = json!({ "sub": "usr_1", "exp": at(-seconds) });
+        let claims = json!({ "sub": "usr_1", "aud": AUDIENCE, "exp": at(-seconds) });
         verifier.verify(&ED25519.token(&claims), now())
     };
     assert!(matches!(ended(61), Err(Denied::Expired(_))));
@@ -289,7 +295,7 @@ async fn issuer_and_audience_are_enforced_for_public_keys_too() {
     let keys = all_keys();
     let named =
         AuthConfig { issuer: "studio".into(), audience: "hooks".into(), ..config(&keys.path) };
-    let verifier = Verifier::new(&named).unwrap();
+    let verifier = verifier_of(&named);
     let header = json!({ "alg": "ES256", "kid": P256.id }).to_string();
     for right in [r#","iss":"studio","aud":"hooks""#, r#","iss":"studio","aud":["x","hooks"]"#] {
         assert!(verifier.verify(&P256.sign(&header, &claims(right)), now()).is_ok(), "{right}");
@@ -314,4 +320,82 @@ async fn keys_for_something_else_open_nothing() {
     for header in [r#"{"alg":"HS256","kid":"oct-1"}"#, r#"{"alg":"HS256"}"#] {
         refused(&verifier, &hs256(SECRET.as_bytes(), header, &claims("")));
     }
+}
+
+#[tokio::test]
+async fn a_key_set_without_an_audience_stops_the_start() {
+    let keys = all_keys();
+    for secret in ["", SECRET] {
+        let open =
+            AuthConfig { audience: String::new(), jwt_secret: secret.into(), ..config(&keys.path) };
+        let error = Verifier::new(&open).unwrap_err();
+        assert_eq!(error.key, "auth.audience", "{error}");
+        assert!(error.message.contains("auth.jwks"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_another_kind_is_refused_although_an_issuer_we_trust_signed_it() {
+    let keys = all_keys();
+    let verifier = verifier(&keys.path);
+    let header = |typ: &str| json!({ "alg": "EdDSA", "kid": ED25519.id, "typ": typ }).to_string();
+    for right in ["JWT", "jwt", "at+jwt", "application/at+jwt"] {
+        let token = ED25519.sign(&header(right), &claims(""));
+        assert!(verifier.verify(&token, now()).is_ok(), "{right}");
+    }
+    for wrong in [
+        "logout+jwt",
+        "dpop+jwt",
+        "id+jwt",
+        "secevent+jwt",
+        "token-introspection+jwt",
+        "oauth-authz-req+jwt",
+        "application/dpop+jwt",
+        "rt+jwt",
+        "",
+    ] {
+        refused(&verifier, &ED25519.sign(&header(wrong), &claims("")));
+    }
+    for claim in [
+        r#","nonce":"n""#,
+        r#","nonce":null"#,
+        r#","at_hash":"h""#,
+        r#","c_hash":"h""#,
+        r#","s_hash":"h""#,
+        r#","events":{"http://schemas.openid.net/event/backchannel-logout":{}}"#,
+        // Bound to a key of the sender's, which would have to be proven.
+        r#","cnf":{"jkt":"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I"}"#,
+        r#","htm":"POST""#,
+        r#","htu":"https://studio.example/""#,
+        r#","token_introspection":{}"#,
+        // As Keycloak and Cognito say it.
+        r#","typ":"ID""#,
+        r#","typ":"Refresh""#,
+        r#","typ":"Logout""#,
+        r#","typ":7"#,
+        r#","token_use":"id""#,
+        r#","token_use":["access"]"#,
+        r#","type":"id""#,
+    ] {
+        refused(&verifier, &ED25519.sign(&header("JWT"), &claims(claim)));
+    }
+    for claim in [r#","typ":"Bearer""#, r#","token_use":"access""#, r#","auth_time":1,"azp":"app""#]
+    {
+        let token = ED25519.sign(&header("JWT"), &claims(claim));
+        assert!(verifier.verify(&token, now()).is_ok(), "{claim}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_without_roles_that_a_public_key_signed_reads_only() {
+    let keys = all_keys();
+    let both = AuthConfig { jwt_secret: SECRET.into(), ..config(&keys.path) };
+    let verifier = verifier_of(&both);
+    let header = json!({ "alg": "ES256", "kid": P256.id }).to_string();
+    let roles = |token: &str| verifier.verify(token, now()).unwrap().roles;
+    let foreign = roles(&P256.sign(&header, &claims("")));
+    assert!(foreign.can_read() && !foreign.can_write() && !foreign.is_admin());
+    assert!(roles(&P256.sign(&header, &claims(r#","roles":["user"]"#))).can_write());
+    let own = hs256(SECRET.as_bytes(), r#"{"alg":"HS256"}"#, &claims(""));
+    assert!(roles(&own).can_write(), "Studio's own have no other way to say it");
 }

@@ -7,7 +7,7 @@ use bench::key_server::{Behaviour, KeyServer};
 use bench::keys::SigningKey;
 use serde_json::json;
 
-use crate::keys::{ED25519, P256, claims, config, now, until, verifier};
+use crate::keys::{AUDIENCE, ED25519, P256, claims, config, now, until, verifier, verifier_of};
 
 fn token(key: &SigningKey) -> String {
     key.token(&serde_json::from_str(&claims("")).unwrap())
@@ -16,7 +16,7 @@ fn token(key: &SigningKey) -> String {
 /// A verifier that has read the keys of `server`.
 async fn following(server: &KeyServer, refresh: Duration) -> Verifier {
     let config = AuthConfig { jwks_refresh: refresh, ..config(&server.url()) };
-    let verifier = Verifier::new(&config).unwrap();
+    let verifier = verifier_of(&config);
     until(|| verifier.verify(&token(&ED25519), now()).is_ok()).await;
     verifier
 }
@@ -98,7 +98,7 @@ async fn keys_stay_in_use_for_a_day_while_the_server_is_away_slow_or_wrong() {
     }
     let later = |hours| {
         let at = now() + time::Duration::hours(hours);
-        let claims = json!({ "sub": "usr_1", "exp": at.unix_timestamp() + 600 });
+        let claims = json!({ "sub": "usr_1", "aud": AUDIENCE, "exp": at.unix_timestamp() + 600 });
         verifier.verify(&ED25519.token(&claims), at)
     };
     assert!(later(23).is_ok());
@@ -132,7 +132,7 @@ async fn a_file_is_read_at_the_start_and_again() {
     write(&ED25519);
     let config =
         AuthConfig { jwks_refresh: Duration::from_secs(1), ..config(&path.display().to_string()) };
-    let verifier = Verifier::new(&config).unwrap();
+    let verifier = verifier_of(&config);
     assert!(verifier.verify(&token(&ED25519), now()).is_ok(), "at once");
     write(&P256);
     until(|| verifier.verify(&token(&P256), now()).is_ok()).await;

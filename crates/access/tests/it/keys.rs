@@ -23,18 +23,30 @@ pub(crate) fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }
 
-/// Claims that let `usr_1` in, with `extra` (`,"key":value`) after them.
+/// Whom the tokens are for.
+pub(crate) const AUDIENCE: &str = "studio-webhooks";
+
+/// Claims that let `usr_1` in, with `extra` (`,"key":value`) after them; for us, unless `extra`
+/// says for whom.
 pub(crate) fn claims(extra: &str) -> String {
-    format!(r#"{{"sub":"usr_1","exp":{}{extra}}}"#, now().unix_timestamp() + 600)
+    let aud = if extra.contains(r#""aud""#) { "" } else { r#","aud":"studio-webhooks""# };
+    format!(r#"{{"sub":"usr_1","exp":{}{aud}{extra}}}"#, now().unix_timestamp() + 600)
 }
 
 /// A verifier of this key set, without a secret.
 pub(crate) fn verifier(jwks: &str) -> Verifier {
-    Verifier::new(&config(jwks)).unwrap()
+    verifier_of(&config(jwks))
+}
+
+/// A verifier with these settings, by which nobody was signed out.
+pub(crate) fn verifier_of(config: &AuthConfig) -> Verifier {
+    let verifier = Verifier::new(config).unwrap();
+    verifier.sign_outs().set_known();
+    verifier
 }
 
 pub(crate) fn config(jwks: &str) -> AuthConfig {
-    AuthConfig { jwks: jwks.into(), ..AuthConfig::default() }
+    AuthConfig { jwks: jwks.into(), audience: AUDIENCE.into(), ..AuthConfig::default() }
 }
 
 /// Waits until `what` is true.

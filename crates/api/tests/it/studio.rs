@@ -79,7 +79,9 @@ impl Studio {
             DatabaseConfig { url: url.into(), max_connections: 4, ..DatabaseConfig::default() };
         let keys = "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".to_owned();
         let store =
-            Store::open(&database, &SecretsConfig { keys: vec![keys.into()] }).await.unwrap();
+            Store::open(&database, &SecretsConfig { keys: vec![keys.into()], ..Default::default() })
+                .await
+                .unwrap();
         store.migrate().await.unwrap();
         let queues = BrokerConfig {
             url: format!("embedded://{}", file("queues.db")).into(),
@@ -87,12 +89,14 @@ impl Studio {
         };
         let broker = broker::open(&queues).await.unwrap();
         let wrong_token_limit = if config.rate_limit == 0 { 0 } else { config.wrong_token_limit };
+        let verifier = Verifier::new(&AuthConfig { wrong_token_limit, ..auth }).unwrap();
+        verifier.sign_outs().set_known();
         let api = Api::new(
             config,
             store.clone(),
             broker.clone(),
             Sender::new(&delivery).unwrap(),
-            Verifier::new(&AuthConfig { wrong_token_limit, ..auth }).unwrap(),
+            verifier,
         );
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -41,8 +41,15 @@ pub(crate) fn secret() -> SecretText {
     "a secret of at least thirty-two bytes".into()
 }
 
-fn verifier() -> Verifier {
+/// One that was not told yet who was signed out.
+fn uninformed() -> Verifier {
     Verifier::new(&AuthConfig { jwt_secret: secret(), ..AuthConfig::default() }).unwrap()
+}
+
+fn verifier() -> Verifier {
+    let verifier = uninformed();
+    verifier.sign_outs().set_known();
+    verifier
 }
 
 /// A token of `user` that ends in `seconds`; negative ones have ended.
@@ -51,6 +58,13 @@ pub(crate) fn token_for(user: &str, seconds: i64) -> String {
     let issued = now - time::Duration::hours(1);
     let user: UserId = user.parse().unwrap();
     access::issue(&secret(), &user, &["user"], issued, now + time::Duration::seconds(seconds))
+}
+
+/// A token of `user` for an hour, issued `seconds` from now.
+pub(crate) fn token_issued(user: &str, seconds: i64) -> String {
+    let issued = OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
+    let user: UserId = user.parse().unwrap();
+    access::issue(&secret(), &user, &["user"], issued, issued + time::Duration::HOUR)
 }
 
 /// A token of `user` with the claim `jti`, for an hour.
@@ -91,13 +105,21 @@ impl Studio {
         let auth =
             AuthConfig { jwt_secret: secret(), wrong_token_limit: limit, ..AuthConfig::default() };
         let verifier = Verifier::new(&auth).unwrap();
-        let (address, stop) = serve_for(&config, &studio.broker, verifier).await;
+        verifier.sign_outs().set_known();
+        let (address, stop) = serve_with(&config, &studio.broker, verifier);
+        ready(address).await;
         Self { address, broker: studio.broker.clone(), stop, files: studio.files.clone() }
     }
 
     /// Another gateway of the same broker.
     pub(crate) async fn another_gateway(&self) -> Self {
         let (address, stop) = serve(&GatewayConfig::default(), &self.broker).await;
+        Self { address, broker: self.broker.clone(), stop, files: self.files.clone() }
+    }
+
+    /// Another gateway of the same broker, which nobody has told who was signed out.
+    pub(crate) fn uninformed_gateway(&self) -> Self {
+        let (address, stop) = serve_with(&GatewayConfig::default(), &self.broker, uninformed());
         Self { address, broker: self.broker.clone(), stop, files: self.files.clone() }
     }
 
@@ -136,10 +158,12 @@ impl Drop for Studio {
 }
 
 async fn serve(config: &GatewayConfig, broker: &SharedBroker) -> (SocketAddr, CancellationToken) {
-    serve_for(config, broker, verifier()).await
+    let (address, stop) = serve_with(config, broker, verifier());
+    ready(address).await;
+    (address, stop)
 }
 
-async fn serve_for(
+fn serve_with(
     config: &GatewayConfig,
     broker: &SharedBroker,
     verifier: Verifier,
@@ -148,11 +172,10 @@ async fn serve_for(
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     let gateway = Gateway::start(config, broker.clone(), verifier);
     tokio::spawn(gateway::serve(gateway, listener, stop.clone()));
-    ready(address).await;
     (address, stop)
 }
 
-async fn ready(address: SocketAddr) {
+pub(crate) async fn ready(address: SocketAddr) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let asking = async {
         loop {

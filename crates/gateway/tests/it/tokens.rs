@@ -1,12 +1,12 @@
 //! Tokens: where they stand, how they end, and how they are renewed.
 
-use broker::ControlMessage;
+use broker::{ControlMessage, ControlSignal, SignedOut};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::handshake::client::Response;
 
-use crate::studio::{Client, Next, Studio, request, token, token_for, token_with_id};
+use crate::studio::{Client, Next, Studio, request, token, token_for, token_issued, token_with_id};
 use gateway::GatewayConfig;
 
 fn status(result: Result<(Client, Response), Error>) -> u16 {
@@ -97,7 +97,7 @@ async fn a_user_who_is_signed_out_is_gone_within_a_second_and_stays_out() {
     ];
     let mut other = studio.watching("bob", "*").await;
     let began = Instant::now();
-    let message = ControlMessage::SignedOut { user_id: "ann".into(), token_id: None };
+    let message = ControlMessage::SignedOut { user_id: "ann".into(), token_id: None, at: None };
     studio.broker.announce(&message).await.unwrap();
     for client in &mut clients {
         assert_eq!(client.closed().await, Some(4_503));
@@ -110,12 +110,26 @@ async fn a_user_who_is_signed_out_is_gone_within_a_second_and_stays_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_says_it_is_from_the_near_future_does_not_survive_a_sign_out() {
+    let studio = Studio::start().await;
+    let ahead = token_issued("ann", 20);
+    let mut client = Client::connect(studio.address, &ahead).await;
+    let message = ControlMessage::SignedOut { user_id: "ann".into(), token_id: None, at: None };
+    studio.broker.announce(&message).await.unwrap();
+    assert_eq!(client.closed().await, Some(4_503));
+    let url = request(studio.address, &format!("?token={ahead}"));
+    let (mut again, _) = Client::open(url).await.unwrap();
+    assert_eq!(again.next().await, Next::Close(Some(4_503)), "it opens nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_token_is_signed_out_and_the_users_others_stay() {
     let studio = Studio::start().await;
     let first = token_with_id("ann", "t1");
     let mut out = Client::connect(studio.address, &first).await;
     let mut stays = Client::connect(studio.address, &token_with_id("ann", "t2")).await;
-    let message = ControlMessage::SignedOut { user_id: "ann".into(), token_id: Some("t1".into()) };
+    let message =
+        ControlMessage::SignedOut { user_id: "ann".into(), token_id: Some("t1".into()), at: None };
     studio.broker.announce(&message).await.unwrap();
     assert_eq!(out.closed().await, Some(4_503));
     stays.has_nothing().await;
@@ -175,4 +189,44 @@ async fn wrong_tokens_count_against_their_address_on_every_way_in() {
         assert_eq!(client.closed().await, Some(4_500));
     }
     assert_eq!(stream("192.0.2.2").await, 429);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_let_in_before_it_is_known_who_was_signed_out() {
+    let studio = Studio::start().await;
+    let mut control = studio.broker.control();
+    let asked = async {
+        loop {
+            let signal = control.next().await.unwrap();
+            if let ControlSignal::Message(ControlMessage::SignOutsWanted { question, .. }) = signal
+            {
+                return question;
+            }
+        }
+    };
+    let gateway = studio.uninformed_gateway();
+    let question = tokio::time::timeout(PATIENCE, asked).await.unwrap();
+    let opened = async |user: &str| {
+        status(Client::open(request(gateway.address, &format!("?token={}", token(user)))).await)
+    };
+    assert_eq!(opened("ann").await, 503);
+    let now = time::OffsetDateTime::now_utc().unix_timestamp() * 1_000_000;
+    let part = |part: u32, user: &str| ControlMessage::SignOuts {
+        question: question.clone(),
+        answer: "a".into(),
+        part,
+        parts: 2,
+        sign_outs: vec![SignedOut { user_id: user.into(), token_id: None, at: now }],
+        everybody: None,
+    };
+    studio.broker.announce(&part(0, "bob")).await.unwrap();
+    assert_eq!(opened("ann").await, 503, "the other part is missing");
+    studio.broker.announce(&part(1, "carol")).await.unwrap();
+    crate::studio::ready(gateway.address).await;
+    assert_eq!(opened("ann").await, 101);
+    for user in ["bob", "carol"] {
+        let url = request(gateway.address, &format!("?token={}", token(user)));
+        let (mut client, _) = Client::open(url).await.unwrap();
+        assert_eq!(client.next().await, Next::Close(Some(4_503)), "{user}");
+    }
 }

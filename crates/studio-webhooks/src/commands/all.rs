@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::operators::{self, Operators};
 use crate::commands::parts;
 use crate::config::Settings;
+use crate::sign_outs::Keeper;
 
 pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let s = &settings;
@@ -59,6 +60,7 @@ impl Opened {
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         let Self { verifier, sender, broker, store } = self;
+        Keeper::new(&store, &broker, verifier.sign_outs()).start(&stop).await;
         let gateway = Gateway::start(&s.gateway, broker.clone(), verifier.clone());
         let api = Api::new(s.api.clone(), store.clone(), broker.clone(), sender.clone(), verifier);
         // The API's listener has the WebSockets, too.

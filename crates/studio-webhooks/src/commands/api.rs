@@ -9,6 +9,7 @@ use operate::Served;
 use crate::commands::operators::{self, Operators};
 use crate::commands::parts;
 use crate::config::Settings;
+use crate::sign_outs::Keeper;
 
 pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let s = &settings;
@@ -17,6 +18,7 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         let sender = parts::sender(s)?;
         let broker = parts::broker(s).await?;
         let store = parts::ready_store(s, &stop).await?;
+        Keeper::new(&store, &broker, verifier.sign_outs()).start(&stop).await;
         let listener = parts::listen("api.bind", &s.api.bind)?;
         let operators = operators::listen(s, operators::WITH_API)?;
         tracing::info!("the API listens on http://{}", listener.local_addr()?);

@@ -2,12 +2,14 @@
 
 use std::process::ExitCode;
 
+use access::SignOuts;
 use dispatcher::{Parts, Watch};
 use operate::Served;
 
 use crate::commands::operators::Operators;
 use crate::commands::parts;
 use crate::config::Settings;
+use crate::sign_outs::Keeper;
 
 pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     let s = &settings;
@@ -16,6 +18,9 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
         let sender = parts::sender(s)?;
         let broker = parts::broker(s).await?;
         let store = parts::ready_store(s, &stop).await?;
+        // It lets nobody in, and answers gateways that ask.
+        let sign_outs = SignOuts::new(s.auth.longest_token_life);
+        Keeper::new(&store, &broker, &sign_outs).start(&stop).await;
         let listener = parts::listen("dispatcher.bind", &s.dispatcher.bind)?;
         tracing::info!("the dispatcher works; health on http://{}", listener.local_addr()?);
         let watch = Watch::new(store.clone(), broker.clone());

@@ -43,6 +43,15 @@ impl Token {
             let key = env_key(e.key);
             anyhow!("{key}: {}; tokens are made with it, whatever auth.jwks is", e.message)
         })?;
+        let longest = settings.auth.longest_token_life;
+        if self.expires_in > longest {
+            eprintln!(
+                "warning: it lives longer than {} ({}): a sign-out is remembered for that long, and \
+                 the token would be good again afterwards",
+                env_key("auth.longest_token_life"),
+                format_duration(longest)
+            );
+        }
         let roles: Vec<&str> = self.roles.iter().map(String::as_str).collect();
         parts::command("token", settings, async {
             let length = format_duration(self.expires_in);
@@ -64,5 +73,5 @@ pub(crate) fn issue(
     length: Duration,
 ) -> String {
     let now = OffsetDateTime::now_utc();
-    access::issue(&settings.auth.jwt_secret, user, roles, now, now + length)
+    access::issue_for(&settings.auth, user, roles, now, now + length)
 }

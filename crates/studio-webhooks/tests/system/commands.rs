@@ -28,6 +28,7 @@ fn refused(settings: &[(&str, &str)], command: &str) -> String {
 fn a_wrong_setting_stops_the_start_with_one_line_that_names_its_key() {
     let secret = ("STUDIO__AUTH__JWT_SECRET", "a secret for tests, of at least 32 bytes");
     let keys = ("STUDIO__SECRETS__KEYS", "k1:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+    let audience = ("STUDIO__AUTH__AUDIENCE", "hooks");
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[], "auth.jwt_secret"),
         (&[("STUDIO__AUTH__JWT_SECRET", "short")], "auth.jwt_secret"),
@@ -38,9 +39,11 @@ fn a_wrong_setting_stops_the_start_with_one_line_that_names_its_key() {
         (&[secret, ("STUDIO__API__RATE_LIMIT", "many")], "api.rate_limit"),
         (&[secret, ("STUDIO__API__ORIGINS", "*")], "api.origins"),
         (&[secret, ("STUDIO__API__TRUSTED_PROXIES", "10.0.0.0/99")], "api.trusted_proxies"),
-        (&[("STUDIO__AUTH__JWKS", "ftp://keys.example/")], "auth.jwks"),
-        (&[("STUDIO__AUTH__JWKS", "http://keys.example/")], "auth.jwks"),
-        (&[("STUDIO__AUTH__JWKS", "/nowhere/jwks.json")], "auth.jwks"),
+        (&[audience, ("STUDIO__AUTH__JWKS", "ftp://keys.example/")], "auth.jwks"),
+        (&[audience, ("STUDIO__AUTH__JWKS", "http://keys.example/")], "auth.jwks"),
+        (&[audience, ("STUDIO__AUTH__JWKS", "/nowhere/jwks.json")], "auth.jwks"),
+        (&[("STUDIO__AUTH__JWKS", "https://keys.example/")], "auth.audience"),
+        (&[secret, ("STUDIO__AUTH__JWKS", "https://keys.example/")], "auth.audience"),
         (&[secret, ("STUDIO__API__NONSENSE", "1")], "nonsense"),
         (&[secret, ("STUDIO__NONSENSE__KEY", "1")], "nonsense"),
         (&[secret, keys, ("STUDIO__BROKER__URL", "kafka://x")], "broker.url"),

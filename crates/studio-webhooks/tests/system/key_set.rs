@@ -10,7 +10,8 @@ use crate::support::studio::{Backend, JWT_SECRET, Studio};
 use crate::support::{client, on_both, wait_for};
 
 async fn without_secret(backend: Backend, jwks: &str) -> Studio {
-    let mut studio = Studio::prepare(backend, &[("STUDIO__AUTH__JWKS", jwks)]).await;
+    let settings = [("STUDIO__AUTH__JWKS", jwks), ("STUDIO__AUTH__AUDIENCE", "hooks")];
+    let mut studio = Studio::prepare(backend, &settings).await;
     studio.forget_setting("STUDIO__AUTH__JWT_SECRET");
     match backend {
         Backend::Embedded => {
@@ -30,7 +31,7 @@ async fn without_secret(backend: Backend, jwks: &str) -> Studio {
 
 fn token(key: &SigningKey) -> String {
     let exp = OffsetDateTime::now_utc().unix_timestamp() + 600;
-    key.token(&json!({ "sub": "usr_1", "exp": exp, "roles": ["user"] }))
+    key.token(&json!({ "sub": "usr_1", "aud": "hooks", "exp": exp, "roles": ["user"] }))
 }
 
 /// Statuses of the API and of the gateway.

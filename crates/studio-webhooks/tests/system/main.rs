@@ -34,6 +34,7 @@ mod repeats;
 mod resuming;
 mod retries;
 mod secrets;
+mod sign_outs;
 mod standing;
 mod stops;
 mod strangers;

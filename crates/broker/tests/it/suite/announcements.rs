@@ -1,6 +1,6 @@
 //! What every process hears.
 
-use broker::{ControlMessage, ControlReader, ControlSignal};
+use broker::{ControlMessage, ControlReader, ControlSignal, SignedOut};
 use domain::WebhookId;
 
 use crate::room::{PATIENCE, Room};
@@ -24,13 +24,26 @@ pub(crate) async fn every_reader_hears_an_announcement(room: Room) {
     }
     let user = "usr_1".parse().unwrap();
     let changed = ControlMessage::webhook_changed(&user, WebhookId::generate());
-    let signed_out = ControlMessage::SignedOut { user_id: "usr_2".into(), token_id: None };
-    for message in [&changed, &signed_out] {
+    let signed_out =
+        ControlMessage::SignedOut { user_id: "usr_2".into(), token_id: None, at: Some(7) };
+    let wanted = ControlMessage::SignOutsWanted { question: "q".into(), since: None };
+    let one = SignedOut { user_id: "usr_2".into(), token_id: Some("t".into()), at: 7 };
+    let answer = ControlMessage::SignOuts {
+        question: "q".into(),
+        answer: "a".into(),
+        part: 0,
+        parts: 1,
+        sign_outs: vec![one],
+        everybody: None,
+    };
+    let all = [changed, signed_out, wanted, answer];
+    for message in &all {
         broker.announce(message).await.unwrap();
     }
     for reader in &mut readers {
-        assert_eq!(signal(reader).await, ControlSignal::Message(changed.clone()));
-        assert_eq!(signal(reader).await, ControlSignal::Message(signed_out.clone()));
+        for message in &all {
+            assert_eq!(signal(reader).await, ControlSignal::Message(message.clone()));
+        }
     }
     broker.close().await;
     assert!(readers[0].next().await.is_none());
