@@ -150,6 +150,8 @@ impl Questions {
         let came = self.parts.entry(answer.clone()).or_default();
         *came += 1;
         if *came < *parts {
+            // A long answer takes its time.
+            self.next = Some(Instant::now() + PATIENCE);
             return false;
         }
         self.parts.clear();

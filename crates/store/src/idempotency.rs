@@ -199,7 +199,7 @@ impl Store {
         Ok(Claimed::Answered { status, body })
     }
 
-    /// Forgets an answer that a release before 0.2 stored, which is not bound to its owner: the
+    /// Forgets an answer that an earlier release stored, which is not bound to its owner: the
     /// request may be made again, with its seed, and makes the same ids.
     pub(crate) async fn forget_answer(&self, row: &Model) -> Result<(), StoreError> {
         Entity::update_many()

@@ -2,7 +2,7 @@
 //! that they stand in.
 //!
 //! A sealed value is: 0, the number of the form (2), length of the key's id (1 byte), the id, the
-//! nonce (12 bytes), the ciphertext with its tag. Releases before 0.2 bound values to row and
+//! nonce (12 bytes), the ciphertext with its tag. Earlier releases bound values to row and
 //! column alone and began with the length of the id, which is never 0. That form still opens
 //! where such values were kept for longer than a day ([`Place::unbound`]), and nowhere else; it is
 //! never written. `secrets.only_bound` ends it.
@@ -217,7 +217,7 @@ mod tests {
 
     const HERE: Place<'_> = Place { table: "webhooks", row: b"1", owner: "u", column: "secret" };
 
-    /// As releases before 0.2 sealed.
+    /// As earlier releases sealed.
     fn sealed_before(byte: u8, id: &str, place: Place<'_>, plain: &[u8]) -> Vec<u8> {
         let nonce = [7; NONCE];
         let aad = [place.row, place.column.as_bytes()].concat();

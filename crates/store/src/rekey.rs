@@ -46,7 +46,7 @@ pub struct Sealed {
     pub webhook_values: u64,
     /// Answers of idempotency keys.
     pub answers: u64,
-    /// How many of them a release before 0.2 sealed, not bound to their owner.
+    /// How many of them an earlier release sealed, not bound to their owner.
     pub unbound: u64,
 }
 

@@ -78,10 +78,12 @@ impl Studio {
         let database =
             DatabaseConfig { url: url.into(), max_connections: 4, ..DatabaseConfig::default() };
         let keys = "k1:MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=".to_owned();
-        let store =
-            Store::open(&database, &SecretsConfig { keys: vec![keys.into()], ..Default::default() })
-                .await
-                .unwrap();
+        let store = Store::open(
+            &database,
+            &SecretsConfig { keys: vec![keys.into()], ..Default::default() },
+        )
+        .await
+        .unwrap();
         store.migrate().await.unwrap();
         let queues = BrokerConfig {
             url: format!("embedded://{}", file("queues.db")).into(),

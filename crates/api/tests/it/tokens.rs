@@ -34,7 +34,8 @@ async fn every_wrong_token_gets_the_same_answer() {
     let key = SigningKey::ed25519("ed-1").unwrap();
     let stranger = SigningKey::ed25519("ed-1").unwrap();
     let server = KeyServer::start(Behaviour::keys(&[&key])).await.unwrap();
-    let jwks = AuthConfig { jwks: server.url().into(), audience: "hooks".into(), ..AuthConfig::default() };
+    let jwks =
+        AuthConfig { jwks: server.url().into(), audience: "hooks".into(), ..AuthConfig::default() };
     let secret = AuthConfig { jwt_secret: SECRET.into(), ..AuthConfig::default() };
     let both = AuthConfig { jwt_secret: SECRET.into(), ..jwks.clone() };
     let own = signed(SECRET, &claims(&json!({})));
@@ -79,7 +80,8 @@ async fn every_wrong_token_gets_the_same_answer() {
 async fn the_first_token_of_a_new_key_is_let_in() {
     let (old, new) = (SigningKey::p256("1").unwrap(), SigningKey::p256("2").unwrap());
     let server = KeyServer::start(Behaviour::keys(&[&old])).await.unwrap();
-    let auth = AuthConfig { jwks: server.url().into(), audience: "hooks".into(), ..AuthConfig::default() };
+    let auth =
+        AuthConfig { jwks: server.url().into(), audience: "hooks".into(), ..AuthConfig::default() };
     let studio = Studio::start_for(unlimited(), auth).await;
     let get = async |key: &SigningKey| {
         let token = format!("Bearer {}", key.token(&claims(&json!({}))));
@@ -100,7 +102,8 @@ async fn the_first_token_of_a_new_key_is_let_in() {
 async fn roles_of_public_keys_are_those_of_the_secret() {
     let key = SigningKey::ed25519("1").unwrap();
     let server = KeyServer::start(Behaviour::keys(&[&key])).await.unwrap();
-    let auth = AuthConfig { jwks: server.url().into(), audience: "hooks".into(), ..AuthConfig::default() };
+    let auth =
+        AuthConfig { jwks: server.url().into(), audience: "hooks".into(), ..AuthConfig::default() };
     let studio = Studio::start_for(unlimited(), auth).await;
     let event = json!({ "event": "scrape.started", "user_id": "usr_1", "data": {} });
     let webhook = json!({ "name": "n", "url": "https://example.com/", "events": ["*"] });

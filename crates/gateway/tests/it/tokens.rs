@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::handshake::client::Response;
 
-use crate::studio::{Client, Next, Studio, request, token, token_for, token_issued, token_with_id};
+use crate::studio::{
+    Client, Next, PATIENCE, Studio, request, token, token_for, token_issued, token_with_id,
+};
 use gateway::GatewayConfig;
 
 fn status(result: Result<(Client, Response), Error>) -> u16 {

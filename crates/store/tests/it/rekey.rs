@@ -88,16 +88,17 @@ on_both_databases! {
         let id = "0198c6a1-b2c3-7d4e-8f90-a1b2c3d4e5f6";
         let secret = "026b31070707070707070707070707fa9b99c16cf1c2c478f661548ba202acc8dbe48b3e834cf4adcefcb28677fd54e94211";
         let headers = "026b31070707070707070707070707f6d1abd17bc6ded370e06544cfaf09e89d8bc3bc05196a2b2b5156dc8a7136802e4ca4edb3b89b906b6b276d1f7710f45dfcc27307c31ce9";
-        let (blob, row) = match database.kind {
-            Kind::Sqlite => (|hex: &str| format!("X'{hex}'"), format!("X'{}'", id.replace('-', ""))),
-            Kind::Postgres => (|hex: &str| format!("'\\x{hex}'::bytea"), format!("'{id}'")),
+        let plain = id.replace('-', "");
+        let (blob, row): (fn(&str) -> String, String) = match database.kind {
+            Kind::Sqlite => (|hex| format!("X'{hex}'"), format!("X'{plain}'")),
+            Kind::Postgres => (|hex| format!("'\\x{hex}'::bytea"), format!("'{id}'")),
         };
         let sql = format!(
             "UPDATE webhooks SET id = {row}, secret = {}, headers = {}",
             blob(secret), blob(headers)
         );
         database.sql(&sql).await;
-        let id = format!("wh_{}", id.replace('-', "")).parse().unwrap();
+        let id = format!("wh_{plain}").parse().unwrap();
         assert_ne!(id, made);
         let read = async || store.find_webhook(id).await;
         assert_eq!(read().await.unwrap().unwrap().secret.expose(), "whsec_sealed-before");

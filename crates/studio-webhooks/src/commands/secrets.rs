@@ -21,7 +21,7 @@ pub(crate) struct Secrets {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show how many values each key encrypts, and how many of them a release before 0.2
+    /// Show how many values each key encrypts, and how many of them an earlier release
     /// encrypted, which did not bind them to their owner.
     List,
     /// Encrypt everything with the first key, bound to its owner. Services may go on running.

@@ -131,7 +131,10 @@ async fn the_key_of_secrets_is_changed_beside_running_services(backend: Backend)
     let both = format!("{NEW},{OLD}");
     let (code, said, _) = run("list", &both);
     let lines: Vec<Vec<&str>> = said.lines().map(|l| l.split_whitespace().collect()).collect();
-    assert_eq!((code, &lines[1..]), (Some(0), &[vec!["k1", "2", "0"], vec!["k2", "0", "0"]][..]));
+    assert_eq!(
+        (code, &lines[1..]),
+        (Some(0), &[vec!["k1", "2", "0", "0"], vec!["k2", "0", "0", "0"]][..])
+    );
 
     let (code, _, error) = run("rekey", NEW);
     assert_eq!(code, Some(1));
