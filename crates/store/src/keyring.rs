@@ -205,10 +205,7 @@ mod tests {
 
     fn config(keys: &[(&str, u8)]) -> SecretsConfig {
         let keys = keys.iter().map(|(id, b)| format!("{id}:{}", STANDARD.encode([*b; 32])));
-        SecretsConfig {
-            keys: keys.map(SecretText::from).collect(),
-            ..SecretsConfig::default()
-        }
+        SecretsConfig { keys: keys.map(SecretText::from).collect(), ..SecretsConfig::default() }
     }
 
     fn keyring(keys: &[(&str, u8)]) -> Keyring {
@@ -320,7 +317,8 @@ mod tests {
             key.clone(),
         ] {
             let keys = vec![good.as_str().into(), wrong.as_str().into()];
-            let error = Keyring::new(&SecretsConfig { keys }).unwrap_err().to_string();
+            let error =
+                Keyring::new(&SecretsConfig { keys, only_bound: false }).unwrap_err().to_string();
             assert!(error.starts_with("secrets.keys: entry 2: "), "{error}");
             for part in [bare, &other, "abab"] {
                 assert!(!error.contains(part), "{wrong}: {error}");
