@@ -19,9 +19,8 @@ use crate::keyring::{Keyring, Place};
 pub(crate) fn row_of(keyring: &Keyring, webhook: &Webhook) -> Result<webhook::Model, StoreError> {
     check_texts(webhook)?;
     let row = webhook.id.as_uuid();
-    let seal_bytes = |column, bytes: &[u8]| {
-        keyring.seal(place(&row, webhook.user.as_str(), column), bytes)
-    };
+    let seal_bytes =
+        |column, bytes: &[u8]| keyring.seal(place(&row, webhook.user.as_str(), column), bytes);
     let seal = |column, text: &str| seal_bytes(column, text.as_bytes());
     let seal_key = |column, key: &SigningKey| seal_bytes(column, key.expose());
     let previous = webhook.previous_secret.as_ref();
@@ -93,9 +92,8 @@ fn check_texts(webhook: &Webhook) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError::Corrupt`] when no key opens what is sealed, or a column cannot be read.
 pub(crate) fn webhook_of(keyring: &Keyring, row: webhook::Model) -> Result<Webhook, StoreError> {
-    let open_bytes = |column, sealed: &[u8]| {
-        keyring.open(place(&row.id, &row.user_id, column), sealed)
-    };
+    let open_bytes =
+        |column, sealed: &[u8]| keyring.open(place(&row.id, &row.user_id, column), sealed);
     let open = |column, sealed: &[u8]| {
         String::from_utf8(open_bytes(column, sealed)?).map_err(|e| corrupt(&e))
     };
