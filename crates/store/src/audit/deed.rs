@@ -35,8 +35,6 @@ actions! {
     WebhookDelete = "webhook.delete",
     /// A webhook was given a new secret.
     WebhookRotateSecret = "webhook.rotate_secret",
-    /// A rotation was ended before its grace period.
-    WebhookCompleteRotation = "webhook.complete_rotation",
     /// A webhook's endpoint was asked to prove that it is its owner's.
     WebhookVerify = "webhook.verify",
     /// A webhook's endpoint was sent a sample.
