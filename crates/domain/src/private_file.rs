@@ -68,10 +68,12 @@ pub fn open_to_others(path: impl AsRef<Path>) -> Option<OpenToOthers> {
     (mode & OTHERS != 0).then(|| OpenToOthers { path: in_a_shell(path), mode, wanted })
 }
 
-/// The same of a SQLite database's file and of those that SQLite keeps beside it.
+/// The same of a SQLite database's file and of those beside it: SQLite's log and index, our lock.
 pub fn database_open_to_others(path: impl AsRef<Path>) -> impl Iterator<Item = OpenToOthers> {
     let path = path.as_ref().to_owned();
-    ["", "-wal", "-shm"].into_iter().filter_map(move |end| open_to_others(beside(&path, end)))
+    ["", "-wal", "-shm", ".lock"]
+        .into_iter()
+        .filter_map(move |end| open_to_others(beside(&path, end)))
 }
 
 fn beside(path: &Path, end: &str) -> PathBuf {

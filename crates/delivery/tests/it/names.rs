@@ -100,6 +100,16 @@ async fn one_special_address_among_others_condemns_a_name() {
     }
 }
 
+/// Webhooks outlive the rules that they were made under.
+#[tokio::test]
+async fn a_port_that_is_refused_now_fails_the_attempts_of_older_webhooks() {
+    let sender = Sender::new(&config()).unwrap();
+    for port in [445, 2181, 5900, 6443, 8500] {
+        let report = attempt(&sender, &format!("http://127.0.0.1:{port}/hook")).await;
+        assert_eq!(failure(&report), ("blocked_address", UNUSABLE), "{port}");
+    }
+}
+
 #[tokio::test]
 async fn a_dns_that_is_away_fails_in_time_with_its_own_cause() {
     let dns = FakeDns::start().await.unwrap();
