@@ -233,6 +233,8 @@ async fn marked(settings: &[(&str, &str)]) -> Studio {
     let keys = format!("k1:{KEY}");
     let usual = [
         ("STUDIO__AUTH__JWT_SECRET", JWT),
+        // Required beside a key set.
+        ("STUDIO__AUTH__AUDIENCE", "studio"),
         ("STUDIO__SECRETS__KEYS", keys.as_str()),
         ("STUDIO__TELEMETRY__FILTER", "trace"),
     ];
