@@ -102,6 +102,11 @@ impl Presence {
         self.addresses.remove_if(&address, |_, known| *known == 0);
     }
 
+    /// Whether `user` has a connection.
+    pub(crate) fn has(&self, user: &UserId) -> bool {
+        self.users.contains_key(user)
+    }
+
     /// Calls `tell` with each worker that `user` is connected to.
     pub(crate) fn workers_of(&self, user: &UserId, mut tell: impl FnMut(usize)) {
         if let Some(places) = self.users.get(user) {

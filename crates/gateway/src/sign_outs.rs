@@ -52,9 +52,11 @@ pub(crate) async fn follow(hub: Arc<Hub>, broker: SharedBroker, sign_outs: SignO
                 questions.ask(&broker);
             }
             Some(ControlSignal::Message(message)) => {
-                let told = told(&message);
-                for sign_out in told.iter().filter_map(read) {
-                    if sign_outs.note(&sign_out) {
+                // In one process with the API it is noted already, and its connections are open.
+                let announced = matches!(message, ControlMessage::SignedOut { .. });
+                for sign_out in told(&message).iter().filter_map(read) {
+                    let is_new = sign_outs.note(&sign_out);
+                    if is_new || announced || hub.presence.has(&sign_out.user) {
                         hub.sign_out(sign_out.user).await;
                     }
                 }

@@ -44,11 +44,16 @@ async fn a_user_who_is_signed_out_stays_out_of_every_process_whatever_restarts(b
     for token in [&old, &ahead] {
         assert_eq!(statuses(&bases, token).await, all(200));
     }
+    let open = client().get(format!("{}/v1/events/stream", studio.gateway)).bearer_auth(&old);
+    let open = open.send().await.unwrap();
     let admin = studio.token("usr_boss", "admin");
     let path = "/v1/users/usr_1/sign-out";
     let (status, answer) = studio.call("POST", path, &admin, None).await;
     assert_eq!(status, 202, "{answer}");
     assert!(answer["data"]["tokens_from"].as_str().unwrap().ends_with('Z'), "{answer}");
+    let ended = tokio::time::timeout(Duration::from_secs(5), open.text()).await;
+    let said = ended.expect("the stream ends").unwrap();
+    assert!(said.contains("4503"), "{said}");
     for token in [&old, &ahead] {
         wait_at_most(Duration::from_secs(5), "the sign-out is known to all", || async {
             (statuses(&bases, token).await == all(401)).then_some(())
