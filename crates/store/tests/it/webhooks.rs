@@ -347,7 +347,7 @@ on_both_databases! {
             last = now;
         };
         let change = WebhookChange { name: Some("New".into()), ..WebhookChange::default() };
-        store.update_webhook(&user("u"), made.id, change).await.unwrap().webhook;
+        store.update_webhook(&user("u"), made.id, change).await.unwrap();
         grown("a change");
         let done = attempted(&made, &event("u", "e1", "{}"), 1, DeliveryStatus::Success);
         store.record(&[done]).await.unwrap();
