@@ -1,18 +1,22 @@
 //! A webhook's `filter`: which events it wants by what stands in their `data`.
 //!
 //! A small language in JSON (`docs/api.md`, "Filters"): an object of conditions, all of which
-//! must hold. Checked once, when it is written; then evaluated on the raw text of `data` in one
-//! pass and without an allocation.
+//! must hold. Checked once, when it is written. Those of a user's webhooks are asked together
+//! ([`Filters`]): one pass over the raw text of `data`, whose values are looked up, not compared
+//! with each filter in turn.
 
 mod lookup;
 mod parse;
+mod questions;
 #[cfg(test)]
 mod tests;
+mod together;
 mod value;
 
-use lookup::{Found, Paths};
 use serde_json::value::RawValue;
-use value::{Constant, elements};
+use value::Constant;
+
+pub use together::{Filters, Passing};
 
 /// Longest filter, in bytes of JSON.
 pub const MAX_FILTER_BYTES: usize = 4 * 1024;
@@ -23,7 +27,7 @@ const MAX_CONDITIONS: usize = 256;
 /// Levels of `$and`, `$or` and `$not`.
 const MAX_DEPTH: usize = 8;
 
-/// Different paths of a filter: what is found of them stands on the stack.
+/// Different paths of a filter.
 const MAX_PATHS: usize = 32;
 
 /// Parts of one path.
@@ -43,9 +47,13 @@ pub struct InvalidFilter {
 #[derive(Clone, Debug)]
 pub struct Filter {
     text: Box<str>,
-    paths: Paths,
+    /// The different paths that conditions name, by their number.
+    paths: Vec<Path>,
     condition: Condition,
 }
+
+/// Keys from the top of `data` downwards.
+type Path = Box<[Box<str>]>;
 
 #[derive(Clone, Debug)]
 enum Condition {
@@ -73,10 +81,11 @@ impl Filter {
     /// Everything that is wrong with it, each with its place.
     ///
     /// ```
-    /// # use domain::Filter;
+    /// # use domain::{Filter, Filters};
     /// let filter = Filter::parse(r#"{"status":"failed","summary.score":{"$lt":0.5}}"#).unwrap();
-    /// assert!(filter.matches(br#"{"status":"failed","summary":{"score":-1}}"#));
-    /// assert!(!filter.matches(br#"{"status":"failed"}"#));
+    /// let filters = Filters::new([&filter]);
+    /// assert!(filters.ask(br#"{"status":"failed","summary":{"score":-1}}"#).passes(0));
+    /// assert!(!filters.ask(br#"{"status":"failed"}"#).passes(0));
     /// ```
     pub fn parse(json: &str) -> Result<Self, Vec<InvalidFilter>> {
         let raw: &RawValue = serde_json::from_str(json).map_err(|e| {
@@ -90,45 +99,5 @@ impl Filter {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
-    }
-
-    /// Whether `data`, a JSON object that was read as an event's, is wanted.
-    #[must_use]
-    pub fn matches(&self, data: &[u8]) -> bool {
-        self.condition.holds(&self.paths.find_in(data))
-    }
-}
-
-impl Condition {
-    fn holds(&self, found: &Found<'_>) -> bool {
-        match self {
-            Self::All(all) => all.iter().all(|condition| condition.holds(found)),
-            Self::Any(any) => any.iter().any(|condition| condition.holds(found)),
-            Self::Not(not) => !not.holds(found),
-            Self::Of(path, test) => found[*path].is_some_and(|value| test.passes(value)),
-        }
-    }
-}
-
-impl Test {
-    /// A list passes when one of its entries does.
-    fn passes(&self, value: &[u8]) -> bool {
-        match self {
-            Self::Exists => true,
-            _ if value.starts_with(b"[") => elements(value).any(|entry| self.passes_one(entry)),
-            _ => self.passes_one(value),
-        }
-    }
-
-    fn passes_one(&self, value: &[u8]) -> bool {
-        match self {
-            Self::Exists => true,
-            Self::In(constants) => {
-                constants.iter().any(|c| c.order(value).is_some_and(|o| o.is_eq()))
-            }
-            Self::Less(constant) => constant.order(value).is_some_and(|o| o.is_lt()),
-            Self::Greater(constant) => constant.order(value).is_some_and(|o| o.is_gt()),
-            Self::Prefix(prefix) => value::begins_with(value, prefix),
-        }
     }
 }

@@ -32,13 +32,13 @@ pub use delivery::{
 };
 pub use endpoint_origin::leads_elsewhere;
 pub use event::{Event, EventKey, Origin, Rejection};
-pub use filter::{Filter, InvalidFilter, MAX_FILTER_BYTES};
+pub use filter::{Filter, Filters, InvalidFilter, MAX_FILTER_BYTES, Passing};
 pub use id::{
     AuditId, DeliveryId, EventId, InvalidId, JobId, NoticeId, ProjectId, RequestId, UserId,
     WebhookId,
 };
 pub use limits::{MAX_ATTEMPTS, MAX_EVENT_BYTES, MAX_EVENT_DEPTH, MAX_STORED_RESPONSE};
-pub use matching::{EventSet, InvalidPattern, Subscription};
+pub use matching::{EventSet, InvalidPattern, Subscription, Subscriptions};
 pub use notice::{Notice, NoticeKind, whole_seconds};
 pub use own_headers::{
     GivenHeader, GivenHeaders, MASK, MAX_OWN_HEADER_BYTES, OwnHeaders, RefusedHeaders,

@@ -1,6 +1,8 @@
 //! Which events a webhook asked for: its types, its projects and its filter.
 
-use crate::{Event, EventType, Filter, ProjectId};
+use std::cell::OnceCell;
+
+use crate::{Event, EventType, Filter, Filters, ProjectId};
 
 /// An entry of a webhook's `events` that names nothing: not a type, `*`, nor a family such as
 /// `scrape.*`.
@@ -59,12 +61,12 @@ const fn bit(kind: EventType) -> u16 {
     1 << kind as u8
 }
 
-/// What a webhook subscribed to, made for matching: no allocation, no parsing.
+/// What a webhook subscribed to.
 #[derive(Clone, Debug)]
 pub struct Subscription {
     events: EventSet,
     projects: Box<[ProjectId]>,
-    filter: Option<Box<Filter>>,
+    filter: Option<Filter>,
 }
 
 impl Subscription {
@@ -77,16 +79,75 @@ impl Subscription {
     /// The same, of events that pass `filter` only.
     #[must_use]
     pub fn filtered(self, filter: Filter) -> Self {
-        Self { filter: Some(Box::new(filter)), ..self }
+        Self { filter: Some(filter), ..self }
+    }
+}
+
+/// The subscriptions of one user, made for matching: nothing is parsed, and nothing is allocated
+/// for an event but by filters.
+#[derive(Clone, Debug)]
+pub struct Subscriptions {
+    all: Box<[Ready]>,
+    filters: Filters,
+}
+
+/// A subscription, with its filter's place among all of them.
+#[derive(Clone, Debug)]
+struct Ready {
+    events: EventSet,
+    projects: Box<[ProjectId]>,
+    filter: Option<usize>,
+}
+
+/// Bytes of `data` that filters look through within some microseconds.
+const LITTLE: usize = 8 * 1024;
+
+impl Subscriptions {
+    /// These subscriptions, in this order.
+    #[must_use]
+    pub fn new(subscriptions: Vec<Subscription>) -> Self {
+        let filters = Filters::new(subscriptions.iter().filter_map(|one| one.filter.as_ref()));
+        let mut places = 0..;
+        let all = subscriptions.into_iter().map(|one| Ready {
+            events: one.events,
+            projects: one.projects,
+            filter: one.filter.and_then(|_| places.next()),
+        });
+        Self { all: all.collect(), filters }
     }
 
-    /// Whether `event` is wanted. The user is not looked at: subscriptions are found by user.
+    /// Those that want `event`, by their place. The user is not looked at: subscriptions are found
+    /// by user.
+    ///
+    /// ```
+    /// # use domain::{Event, EventSet, Origin, Subscription, Subscriptions};
+    /// let all = [["scrape.*"], ["analysis.*"], ["*"]].map(|types| {
+    ///     Subscription::new(EventSet::parse(types).unwrap(), Vec::new())
+    /// });
+    /// let text = br#"{"id":"e","event":"scrape.failed","timestamp":"2026-02-02T12:00:00Z","user_id":"u","data":{}}"#;
+    /// let event = Event::from_json(text, &Origin::default()).unwrap();
+    /// let wanting: Vec<usize> = Subscriptions::new(all.into()).wanting(&event).collect();
+    /// assert_eq!(wanting, [0, 2]);
+    /// ```
+    pub fn wanting(&self, event: &Event) -> impl Iterator<Item = usize> {
+        // Asked once, and not before a filter is what decides.
+        let answers = OnceCell::new();
+        let all = self.all.iter().enumerate().filter(move |(_, one)| {
+            one.events.contains(event.kind)
+                && (one.projects.is_empty()
+                    || event.project.as_ref().is_some_and(|it| one.projects.contains(it)))
+                && one.filter.is_none_or(|filter| {
+                    answers.get_or_init(|| self.filters.ask(event.data_bytes())).passes(filter)
+                })
+        });
+        all.map(|(place, _)| place)
+    }
+
+    /// Whether [`Subscriptions::wanting`] may take long enough, some milliseconds, that nobody
+    /// else should wait for it.
     #[must_use]
-    pub fn wants(&self, event: &Event) -> bool {
-        self.events.contains(event.kind)
-            && (self.projects.is_empty()
-                || event.project.as_ref().is_some_and(|project| self.projects.contains(project)))
-            && self.filter.as_ref().is_none_or(|filter| filter.matches(event.data_bytes()))
+    pub fn take_long(&self, event: &Event) -> bool {
+        !self.filters.is_empty() && event.data_bytes().len() > LITTLE
     }
 }
 
@@ -103,6 +164,10 @@ mod tests {
         Event::from_json(text.as_bytes(), &Origin::default()).unwrap()
     }
 
+    fn wants(one: &Subscription, event: &Event) -> bool {
+        Subscriptions::new(vec![one.clone()]).wanting(event).next().is_some()
+    }
+
     fn subscription(patterns: &[&str], projects: &[&str]) -> Subscription {
         Subscription::new(
             EventSet::parse(patterns.iter().copied()).unwrap(),
@@ -113,33 +178,33 @@ mod tests {
     #[test]
     fn a_webhook_receives_only_its_types() {
         let webhook = subscription(&["scrape.completed"], &[]);
-        assert!(webhook.wants(&event("scrape.completed", Some("p1"))));
-        assert!(!webhook.wants(&event("scrape.failed", Some("p1"))));
+        assert!(wants(&webhook, &event("scrape.completed", Some("p1"))));
+        assert!(!wants(&webhook, &event("scrape.failed", Some("p1"))));
     }
 
     #[test]
     fn no_projects_means_all_and_events_without_a_project_too() {
         let webhook = subscription(&["*"], &[]);
-        assert!(webhook.wants(&event("project.created", Some("p1"))));
-        assert!(webhook.wants(&event("project.created", None)));
+        assert!(wants(&webhook, &event("project.created", Some("p1"))));
+        assert!(wants(&webhook, &event("project.created", None)));
     }
 
     #[test]
     fn a_listed_project_excludes_the_others() {
         let webhook = subscription(&["*"], &["p1", "p2"]);
-        assert!(webhook.wants(&event("scrape.started", Some("p2"))));
-        assert!(!webhook.wants(&event("scrape.started", Some("p3"))));
-        assert!(!webhook.wants(&event("scrape.started", None)));
+        assert!(wants(&webhook, &event("scrape.started", Some("p2"))));
+        assert!(!wants(&webhook, &event("scrape.started", Some("p3"))));
+        assert!(!wants(&webhook, &event("scrape.started", None)));
     }
 
     #[test]
     fn a_filter_is_asked_last_and_of_data_alone() {
         let webhook = subscription(&["scrape.*"], &[]);
         let webhook = webhook.filtered(Filter::parse(r#"{"project_id":{"$ne":"p1"}}"#).unwrap());
-        assert!(webhook.wants(&event("scrape.started", Some("p2"))));
-        assert!(webhook.wants(&event("scrape.started", None)));
-        assert!(!webhook.wants(&event("scrape.started", Some("p1"))));
-        assert!(!webhook.wants(&event("project.created", Some("p2"))));
+        assert!(wants(&webhook, &event("scrape.started", Some("p2"))));
+        assert!(wants(&webhook, &event("scrape.started", None)));
+        assert!(!wants(&webhook, &event("scrape.started", Some("p1"))));
+        assert!(!wants(&webhook, &event("project.created", Some("p2"))));
     }
 
     #[test]

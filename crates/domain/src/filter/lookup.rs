@@ -1,65 +1,71 @@
-//! Finds the values at a filter's paths in one pass over raw JSON.
+//! Finds the values at many paths in one pass over raw JSON.
 
-use super::MAX_PATHS;
-use super::value::is_text;
+use std::collections::HashMap;
 
-/// What stands at each path, by its number; `None` where there is nothing.
-pub(super) type Found<'a> = [Option<&'a [u8]>; MAX_PATHS];
+use super::value::text_of;
 
-/// The paths of a filter, as a tree of keys.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Paths {
-    roots: Vec<Node>,
-    count: usize,
-}
-
+/// Paths, as a tree of keys. A parent's number is less than its children's.
 #[derive(Clone, Debug)]
-struct Node {
-    key: Box<str>,
-    /// The path that ends here.
-    number: Option<usize>,
-    below: Vec<Node>,
+pub(super) struct Paths {
+    nodes: Vec<Node>,
+    /// The node in which each path ends.
+    ends: Vec<usize>,
 }
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    parent: usize,
+    below: HashMap<Box<[u8]>, usize>,
+    /// The path that ends here.
+    path: Option<usize>,
+}
+
+/// Where a value stands: from its first byte to behind its last.
+type Place = Option<(usize, usize)>;
+
+/// The node of the object itself.
+const ROOT: usize = 0;
 
 impl Paths {
-    /// The number of the path with these keys, which is added if it is new; `None` when there is
-    /// no room.
-    pub(super) fn number(&mut self, keys: &[&str]) -> Option<usize> {
-        let (last, first) = keys.split_last()?;
-        let level = first.iter().fold(&mut self.roots, |level, key| &mut at(level, key).below);
-        let end = at(level, last);
-        if end.number.is_none() && self.count < MAX_PATHS {
-            end.number = Some(self.count);
-            self.count += 1;
-        }
-        end.number
+    pub(super) fn new() -> Self {
+        Self { nodes: vec![Node::default()], ends: Vec::new() }
     }
 
-    /// What stands at each path in `data`, a JSON object. Of a key that stands twice the last
-    /// counts, as it does for nearly every reader of JSON.
-    pub(super) fn find_in<'a>(&self, data: &'a [u8]) -> Found<'a> {
-        let mut found = [None; MAX_PATHS];
-        Scanner::after(data, b'{').object(&self.roots, &mut found);
-        found
+    /// The number of the path with these keys, which is added if it is new.
+    pub(super) fn number<T: AsRef<str>>(&mut self, keys: &[T]) -> usize {
+        let end = keys.iter().fold(ROOT, |node, key| self.below(node, key.as_ref()));
+        *self.nodes[end].path.get_or_insert_with(|| {
+            self.ends.push(end);
+            self.ends.len() - 1
+        })
     }
-}
 
-/// The node of `key`, made if it is missing.
-fn at<'a>(level: &'a mut Vec<Node>, key: &str) -> &'a mut Node {
-    let index = level.iter().position(|node| *node.key == *key).unwrap_or_else(|| {
-        level.push(Node { key: key.into(), number: None, below: Vec::new() });
-        level.len() - 1
-    });
-    &mut level[index]
-}
-
-/// Forgets what was found at and below `nodes`.
-fn forget(nodes: &[Node], found: &mut Found<'_>) {
-    for node in nodes {
-        if let Some(number) = node.number {
-            found[number] = None;
+    /// The node of `key` below `parent`, made if it is missing.
+    fn below(&mut self, parent: usize, key: &str) -> usize {
+        if let Some(node) = self.nodes[parent].below.get(key.as_bytes()) {
+            return *node;
         }
-        forget(&node.below, found);
+        let node = self.nodes.len();
+        self.nodes[parent].below.insert(key.as_bytes().into(), node);
+        self.nodes.push(Node { parent, ..Node::default() });
+        node
+    }
+
+    /// What stands at each path in `data`, a JSON object, by the path's number; `None` where there
+    /// is nothing. Of a key that stands twice the last counts, as it does for nearly every reader
+    /// of JSON.
+    pub(super) fn find_in<'a>(&self, data: &'a [u8]) -> Vec<Option<&'a [u8]>> {
+        let mut places: Vec<Place> = vec![None; self.nodes.len()];
+        Scanner::after(data, b'{').object(self, ROOT, &mut places);
+        places[ROOT] = Some((0, data.len()));
+        // What stood in an object whose key came again stands outside of the one that counts.
+        for node in 1..places.len() {
+            let parent = places[self.nodes[node].parent];
+            places[node] = places[node]
+                .filter(|(start, _)| parent.is_some_and(|(from, to)| (from..to).contains(start)));
+        }
+        let value = |end: &usize| places[*end].and_then(|(from, to)| data.get(from..to));
+        self.ends.iter().map(value).collect()
     }
 }
 
@@ -83,8 +89,9 @@ impl<'a> Scanner<'a> {
         (!matches!(self.peek()?, b']')).then(|| self.value())
     }
 
-    /// The rest of an object, of which `nodes` are looked for. Goes no deeper than paths do.
-    fn object(&mut self, nodes: &[Node], found: &mut Found<'a>) {
+    /// The rest of the object at `node`. Goes no deeper than paths do.
+    fn object(&mut self, paths: &Paths, node: usize, places: &mut [Place]) {
+        let below = &paths.nodes[node].below;
         loop {
             self.skip(|b| b.is_ascii_whitespace() || b == b',');
             if self.peek() != Some(b'"') {
@@ -94,26 +101,21 @@ impl<'a> Scanner<'a> {
             let key = self.value();
             let key = &key[1..key.len().max(2) - 1];
             self.skip(|b| b.is_ascii_whitespace() || b == b':');
-            match nodes.iter().find(|node| is_text(key, &node.key)) {
+            let start = self.at;
+            match below.get(&*text_of(key)) {
+                Some(&child) => {
+                    if !paths.nodes[child].below.is_empty() && self.peek() == Some(b'{') {
+                        self.at += 1;
+                        self.object(paths, child, places);
+                    } else {
+                        self.value();
+                    }
+                    places[child] = Some((start, self.at));
+                }
                 None => {
                     self.value();
                 }
-                Some(node) => self.member(node, found),
             }
-        }
-    }
-
-    fn member(&mut self, node: &Node, found: &mut Found<'a>) {
-        forget(&node.below, found);
-        let start = self.at;
-        if !node.below.is_empty() && self.peek() == Some(b'{') {
-            self.at += 1;
-            self.object(&node.below, found);
-        } else {
-            self.value();
-        }
-        if let Some(number) = node.number {
-            found[number] = self.json.get(start..self.at);
         }
     }
 

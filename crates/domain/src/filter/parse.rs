@@ -5,18 +5,17 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::lookup::Paths;
 use super::value::{Constant, Number};
 use super::{
     Condition, InvalidFilter, MAX_CONDITIONS, MAX_DEPTH, MAX_FILTER_BYTES, MAX_PARTS, MAX_PATHS,
-    Test,
+    Path, Test,
 };
 
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
 /// The paths and conditions of `filter`.
-pub(super) fn parse(filter: &RawValue) -> Result<(Paths, Condition), Vec<InvalidFilter>> {
-    let mut parser = Parser { paths: Paths::default(), conditions: 0, errors: Vec::new() };
+pub(super) fn parse(filter: &RawValue) -> Result<(Vec<Path>, Condition), Vec<InvalidFilter>> {
+    let mut parser = Parser { paths: Vec::new(), conditions: 0, errors: Vec::new() };
     let length = filter.get().len();
     if length > MAX_FILTER_BYTES {
         let message = format!("has {length} bytes; at most {MAX_FILTER_BYTES} are taken");
@@ -34,7 +33,7 @@ pub(super) fn parse(filter: &RawValue) -> Result<(Paths, Condition), Vec<Invalid
 }
 
 struct Parser {
-    paths: Paths,
+    paths: Vec<Path>,
     conditions: usize,
     errors: Vec<InvalidFilter>,
 }
@@ -76,6 +75,18 @@ impl Parser {
         each.collect::<Vec<_>>().into_iter().collect()
     }
 
+    /// The number of the path with these keys, which is added if it is new; `None` when there is
+    /// no room.
+    fn number(&mut self, keys: &[&str]) -> Option<usize> {
+        let same = |path: &Path| path.iter().map(AsRef::as_ref).eq(keys.iter().copied());
+        self.paths.iter().position(same).or_else(|| {
+            (self.paths.len() < MAX_PATHS).then(|| {
+                self.paths.push(keys.iter().map(|key| Box::from(*key)).collect());
+                self.paths.len() - 1
+            })
+        })
+    }
+
     /// What is asked of the value at a path.
     fn at_path(&mut self, path: &str, raw: &RawValue, at: &str, depth: usize) -> Option<Condition> {
         let keys: Vec<&str> = path.split('.').collect();
@@ -85,7 +96,7 @@ impl Parser {
         if keys.len() > MAX_PARTS {
             return self.wrong(at, format!("has more than {MAX_PARTS} parts"));
         }
-        let Some(number) = self.paths.number(&keys) else {
+        let Some(number) = self.number(&keys) else {
             return self.wrong(at, format!("is one path too many; at most {MAX_PATHS} differ"));
         };
         match raw.get().as_bytes()[0] {

@@ -1,6 +1,6 @@
-//! Values: those that a filter names, and those that stand in raw JSON, compared without
-//! building either.
+//! Values: those that a filter names, and those that stand in raw JSON.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::lookup::Scanner;
@@ -12,6 +12,16 @@ pub(super) enum Constant {
     Bool(bool),
     Number(Number),
     Text(Box<str>),
+}
+
+/// A value that stands in raw JSON, as far as filters look at it.
+#[derive(Clone, Debug)]
+pub(super) enum Scalar<'a> {
+    Null,
+    Bool(bool),
+    Number(Number),
+    /// The bytes of UTF-8 that the text means; their order is that of its code points.
+    Text(Cow<'a, [u8]>),
 }
 
 /// A number: whole ones exactly up to 38 digits, all others as the double that JavaScript reads.
@@ -32,11 +42,18 @@ impl Number {
         whole.or_else(|_| text.parse().map(Self::Double)).ok()
     }
 
-    fn cmp(self, other: Self) -> Option<Ordering> {
+    /// Two whole numbers exactly, any others as doubles.
+    pub(super) fn cmp(self, other: Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Whole(a), Self::Whole(b)) => Some(a.cmp(&b)),
             _ => self.double().partial_cmp(&other.double()),
         }
+    }
+
+    /// The bits of its double; numbers that are equal as doubles have the same.
+    pub(super) fn double_bits(self) -> u64 {
+        // Zero has one sign.
+        (self.double() + 0.0).to_bits()
     }
 
     fn double(self) -> f64 {
@@ -47,55 +64,32 @@ impl Number {
     }
 }
 
-impl Constant {
-    /// How the value `raw` stands to this one; `None` when they are of different kinds.
-    pub(super) fn order(&self, raw: &[u8]) -> Option<Ordering> {
-        match self {
-            Self::Null => (raw == b"null").then_some(Ordering::Equal),
-            Self::Bool(constant) => match raw {
-                b"true" => Some(true.cmp(constant)),
-                b"false" => Some(false.cmp(constant)),
-                _ => None,
-            },
-            Self::Number(constant) => Number::read(raw)?.cmp(*constant),
-            Self::Text(constant) => Some(order_of_text(inside_quotes(raw)?, constant)),
-        }
+impl<'a> Scalar<'a> {
+    /// The value of `raw`; `None` for lists and objects.
+    pub(super) fn read(raw: &'a [u8]) -> Option<Self> {
+        Some(match raw {
+            b"null" => Self::Null,
+            b"true" => Self::Bool(true),
+            b"false" => Self::Bool(false),
+            [b'"', inside @ .., b'"'] => Self::Text(text_of(inside)),
+            _ => Self::Number(Number::read(raw)?),
+        })
     }
 }
 
-/// Whether `raw` is a text that begins with `prefix`.
-pub(super) fn begins_with(raw: &[u8], prefix: &str) -> bool {
-    inside_quotes(raw).is_some_and(|inside| {
-        if plain(inside) {
-            return inside.starts_with(prefix.as_bytes());
-        }
-        let mut characters = unescaped(inside);
-        prefix.chars().all(|expected| characters.next() == Some(expected))
-    })
-}
-
-/// Whether a text between its quotes is `text`.
-pub(super) fn is_text(inside: &[u8], text: &str) -> bool {
-    order_of_text(inside, text).is_eq()
+/// What the text between two quotes means, in UTF-8.
+pub(super) fn text_of(inside: &[u8]) -> Cow<'_, [u8]> {
+    if inside.contains(&b'\\') {
+        Cow::Owned(unescaped(inside).collect::<String>().into_bytes())
+    } else {
+        Cow::Borrowed(inside)
+    }
 }
 
 /// The entries of a list.
 pub(super) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut scanner = Scanner::after(list, b'[');
     std::iter::from_fn(move || scanner.entry())
-}
-
-fn inside_quotes(raw: &[u8]) -> Option<&[u8]> {
-    raw.strip_prefix(b"\"")?.strip_suffix(b"\"")
-}
-
-fn plain(inside: &[u8]) -> bool {
-    !inside.contains(&b'\\')
-}
-
-/// By code points, which is the order of the bytes of UTF-8.
-fn order_of_text(inside: &[u8], text: &str) -> Ordering {
-    if plain(inside) { inside.cmp(text.as_bytes()) } else { unescaped(inside).cmp(text.chars()) }
 }
 
 /// The characters that a JSON text means.
