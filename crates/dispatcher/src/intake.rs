@@ -24,6 +24,10 @@ use crate::suspects::{self, Suspicion};
 /// quarter of what is taken at most.
 const SHORT_WAIT: Duration = Duration::from_secs(6);
 
+/// Events with more `data` than this, in bytes, are worked on beside the others: filters may need
+/// milliseconds for them, in which the next ones would wait.
+const READ_IN_LINE: usize = 8 * 1024;
+
 /// Takes messages from `queue` until the stop.
 pub(crate) async fn run(context: Arc<Context>, queue: Queue, prefetch: u16) {
     let mut consumer = context.broker.consume(queue, prefetch.max(1));
@@ -74,6 +78,20 @@ async fn event(context: &Arc<Context>, incoming: Incoming, suspicion: Option<Sus
     };
     #[cfg(debug_assertions)]
     suspects::abort_if_asked(&event);
+    if event.data_bytes().len() <= READ_IN_LINE {
+        return matched(context, incoming, event, suspicion).await;
+    }
+    let (context, spawner) = (context.clone(), context.tasks.clone());
+    spawner.spawn(async move { matched(&context, incoming, event, suspicion).await });
+}
+
+/// Begins the deliveries of an event that was read.
+async fn matched(
+    context: &Arc<Context>,
+    incoming: Incoming,
+    event: Event,
+    suspicion: Option<Suspicion>,
+) {
     let Some(wanting) = known_wanting(context, &event).await else {
         return;
     };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use broker::{ControlMessage, ControlSignal};
 use delivery::Endpoint;
-use domain::{Event, Subscription, UserId, Webhook, WebhookId};
+use domain::{Event, Subscription, Subscriptions, UserId, Webhook, WebhookId};
 use moka::Expiry;
 use moka::future::Cache;
 use store::{Store, StoreError};
@@ -23,11 +23,22 @@ use crate::{Context, DispatcherConfig};
 pub(crate) struct Subscriber {
     pub(crate) endpoint: Endpoint,
     pub(crate) gate: Arc<Gate>,
-    subscription: Subscription,
 }
 
-/// The active webhooks of one user.
-type Subscribed = Arc<[Arc<Subscriber>]>;
+/// The active webhooks of one user, made ready.
+struct Ready {
+    subscribers: Box<[Arc<Subscriber>]>,
+    /// What each of them wants, in the same order.
+    subscriptions: Subscriptions,
+}
+
+type Subscribed = Arc<Ready>;
+
+impl Ready {
+    fn wanting(&self, event: &Event) -> Vec<Arc<Subscriber>> {
+        self.subscriptions.wanting(event).map(|place| self.subscribers[place].clone()).collect()
+    }
+}
 
 /// How long "this user has no webhook" is believed: the safety net for a webhook whose
 /// announcement was lost.
@@ -38,12 +49,17 @@ const NONE_AGE: Duration = Duration::from_secs(1);
 /// and do not take a connection to the database each.
 const READING: usize = 4;
 
+/// Events that filters are asked of at a time where that takes milliseconds: what a user writes
+/// into filters and events costs others a part of one processor at most.
+const FILTERING: usize = 1;
+
 /// What is remembered of all users.
 pub(crate) struct Subscribers {
     store: Store,
     slots: Arc<Slots>,
     cache: Cache<UserId, Subscribed>,
     reading: Semaphore,
+    filtering: Semaphore,
     /// Grows with every announced change, so that what was read before one is not remembered
     /// after it.
     changes: AtomicU64,
@@ -55,7 +71,7 @@ struct Ages {
 
 impl Expiry<UserId, Subscribed> for Ages {
     fn expire_after_create(&self, _: &UserId, found: &Subscribed, _: Instant) -> Option<Duration> {
-        Some(if found.is_empty() { NONE_AGE.min(self.known) } else { self.known })
+        Some(if found.subscribers.is_empty() { NONE_AGE.min(self.known) } else { self.known })
     }
 }
 
@@ -65,8 +81,8 @@ impl Subscribers {
             .max_capacity(config.cache_users)
             .expire_after(Ages { known: config.cache_age })
             .build();
-        let reading = Semaphore::new(READING);
-        Self { store, slots, cache, reading, changes: AtomicU64::new(0) }
+        let (reading, filtering) = (Semaphore::new(READING), Semaphore::new(FILTERING));
+        Self { store, slots, cache, reading, filtering, changes: AtomicU64::new(0) }
     }
 
     /// The webhooks that want `event`.
@@ -75,7 +91,17 @@ impl Subscribers {
     /// When the user's webhooks are not remembered and the store is away.
     pub(crate) async fn wanting(&self, event: &Event) -> Result<Vec<Arc<Subscriber>>, StoreError> {
         let all = self.of(&event.user).await?;
-        Ok(all.iter().filter(|known| known.subscription.wants(event)).cloned().collect())
+        if !all.subscriptions.take_long(event) {
+            return Ok(all.wanting(event));
+        }
+        let _turn = self.filtering.acquire().await.expect("it is never closed");
+        let event = event.clone();
+        // On a thread of its own: on this one the attempts of everybody else are made.
+        let found = tokio::task::spawn_blocking(move || all.wanting(&event)).await;
+        found.map_err(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => StoreError::Unavailable("the dispatcher is stopping".to_owned()),
+        })
     }
 
     /// The webhook `id` of `user`, if it is active.
@@ -88,7 +114,7 @@ impl Subscribers {
         id: WebhookId,
     ) -> Result<Option<Arc<Subscriber>>, StoreError> {
         let all = self.of(user).await?;
-        Ok(all.iter().find(|known| known.endpoint.webhook == id).cloned())
+        Ok(all.subscribers.iter().find(|known| known.endpoint.webhook == id).cloned())
     }
 
     async fn of(&self, user: &UserId) -> Result<Subscribed, StoreError> {
@@ -116,12 +142,18 @@ impl Subscribers {
     fn ready(&self, webhooks: &[Webhook]) -> Subscribed {
         let now = OffsetDateTime::now_utc();
         let usable = webhooks.iter().filter_map(|webhook| self.subscriber(webhook, now));
-        usable.map(Arc::new).collect()
+        let (subscribers, subscriptions): (Vec<_>, Vec<_>) = usable.unzip();
+        let subscribers = subscribers.into_iter().map(Arc::new).collect();
+        Arc::new(Ready { subscribers, subscriptions: Subscriptions::new(subscriptions) })
     }
 
     /// `None` for a webhook that another version stored and this one cannot read: it must not
     /// keep the user's others from being told.
-    fn subscriber(&self, webhook: &Webhook, now: OffsetDateTime) -> Option<Subscriber> {
+    fn subscriber(
+        &self,
+        webhook: &Webhook,
+        now: OffsetDateTime,
+    ) -> Option<(Subscriber, Subscription)> {
         let endpoint = Endpoint::new(webhook, now)
             .inspect_err(|error| tracing::error!(webhook.id = %webhook.id, "left out: {error}"));
         let subscription = webhook
@@ -130,7 +162,7 @@ impl Subscribers {
         let (endpoint, subscription) = (endpoint.ok()?, subscription.ok()?);
         let gate = self.slots.gate(webhook.id, &webhook.user, endpoint.authority());
         gate.pace.set(webhook.rate_limit);
-        Some(Subscriber { endpoint, gate, subscription })
+        Some((Subscriber { endpoint, gate }, subscription))
     }
 
     async fn forget(&self, user: &UserId) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use broker::{HistoryEntry, HistoryReader};
-use domain::{Cause, DeliveryTask, Event, Subscription};
+use domain::{Cause, DeliveryTask, Event, Subscriptions};
 use store::{Job, JobCounts};
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -72,6 +72,7 @@ impl Replay {
                 what: "webhook",
                 message: e.to_string(),
             })?;
+            let wanted = Subscriptions::new(vec![wanted]);
             let (events, end) = self.read(job, &wanted, pace).await?;
             all_read = end;
             self.deliver(context, job, events, pace).await?;
@@ -93,7 +94,7 @@ impl Replay {
     async fn read(
         &mut self,
         job: &Job,
-        wanted: &Subscription,
+        wanted: &Subscriptions,
         pace: Pace,
     ) -> Result<(Vec<Event>, bool), Trouble> {
         let until = Instant::now() + LOOK;
@@ -106,7 +107,9 @@ impl Replay {
                 HistoryEntry::CaughtUp => return Ok((events, true)),
                 HistoryEntry::Event(event) => {
                     let at = event.occurred_at();
-                    let matches = event.user == job.user && at < job.until && wanted.wants(&event);
+                    let matches = event.user == job.user
+                        && at < job.until
+                        && wanted.wanting(&event).next().is_some();
                     if !matches || !self.seen.insert(event.key()) {
                         continue;
                     }
