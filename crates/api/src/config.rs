@@ -31,7 +31,7 @@ pub struct ApiConfig {
     /// commas; none by default.
     pub trusted_proxies: Proxies,
     /// Connections of one address at a time (of IPv6, one /64), those of `trusted_proxies` not
-    /// counted; what is over is refused (429). 1,024 by default, 0 for no limit.
+    /// counted; what is over is refused (429). 4,096 by default, 0 for no limit.
     #[serde(deserialize_with = "setting::number")]
     pub connections_per_address: usize,
     /// How long a connection may take nothing of what is sent to it before it is ended; 30 s by
@@ -71,7 +71,7 @@ impl Default for ApiConfig {
             redelivery_limit: 60,
             wrong_token_limit: 60,
             trusted_proxies: Proxies::default(),
-            connections_per_address: 1_024,
+            connections_per_address: 4_096,
             stalled_after: Duration::from_secs(30),
             origins: Origins::default(),
             max_webhooks: 100,

@@ -73,9 +73,6 @@ impl Studio {
             ("STUDIO__DISPATCHER__BIND", "127.0.0.1:0"),
             ("STUDIO__OPERATE__BIND", "127.0.0.1:0"),
             ("STUDIO__API__RATE_LIMIT", "0"),
-            // All of them have one address here.
-            ("STUDIO__API__CONNECTIONS_PER_ADDRESS", "0"),
-            ("STUDIO__GATEWAY__CONNECTIONS_PER_ADDRESS", "0"),
             // All of the fan-out's subscribers are one user here.
             ("STUDIO__GATEWAY__CONNECTIONS_PER_USER", "20000"),
         ];

@@ -102,9 +102,6 @@ impl Product {
             ("STUDIO__GATEWAY__BIND", format!("127.0.0.1:{gateway}")),
             ("STUDIO__DISPATCHER__BIND", format!("127.0.0.1:{dispatcher}")),
             ("STUDIO__OPERATE__BIND", "127.0.0.1:0".to_owned()),
-            // Everybody here has one address.
-            ("STUDIO__API__CONNECTIONS_PER_ADDRESS", "0".to_owned()),
-            ("STUDIO__GATEWAY__CONNECTIONS_PER_ADDRESS", "0".to_owned()),
             // One endpoint takes everything here: no one else is held up by it.
             ("STUDIO__DISPATCHER__PER_WEBHOOK", "512".to_owned()),
             ("STUDIO__DELIVERY__IDLE_PER_HOST", "512".to_owned()),

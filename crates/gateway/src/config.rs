@@ -50,7 +50,7 @@ pub struct GatewayConfig {
     /// Connections of one user, at most (4502); 32 by default.
     #[serde(deserialize_with = "setting::number")]
     pub connections_per_user: usize,
-    /// Connections of one address, at most (429); 1,024 by default, 0 for no limit. Behind a
+    /// Connections of one address, at most (429); 4,096 by default, 0 for no limit. Behind a
     /// proxy that `api.trusted_proxies` does not name, all have the same address. Of IPv6, a /64
     /// is one address.
     #[serde(deserialize_with = "setting::number")]
@@ -103,7 +103,7 @@ impl Default for GatewayConfig {
             worker_queue_bytes: 128 * 1024 * 1024,
             connections: 50_000,
             connections_per_user: 32,
-            connections_per_address: 1_024,
+            connections_per_address: 4_096,
             subscriptions: 100,
             message_bytes: 4 * 1024,
             messages_per_second: 10,

@@ -12,7 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 const HANDSHAKE: Duration = Duration::from_secs(30);
 
 /// Connections from one source address, at most: each needs a port of its own.
-const PER_SOURCE: usize = 8_000;
+const PER_SOURCE: usize = 2_000;
 
 /// Connections opened by this process.
 static OPENED: AtomicUsize = AtomicUsize::new(0);
