@@ -1,5 +1,6 @@
 //! What the trail says of a user who is erased: rows about their objects go; of what they did to
-//! the objects of others only the deed stays, done by `erased`. That they were erased stays.
+//! the objects of others only the deed stays, done by `an erased user`, which is no user's id: ids
+//! have no spaces. That they were erased stays.
 
 use domain::UserId;
 use sea_orm::{ConnectionTrait, Statement, Value};
@@ -17,8 +18,8 @@ impl Store {
              WHERE user_id = $1 AND action <> '{kept}' ORDER BY id LIMIT {BATCH})"
         );
         let by_them = format!(
-            "UPDATE audit SET actor = 'erased', token_id = NULL, address = NULL \
-             WHERE id IN (SELECT id FROM audit WHERE actor = $1 AND via = {} \
+            "UPDATE audit SET actor = 'an erased user', token_id = NULL, address = NULL, \
+             request_id = NULL WHERE id IN (SELECT id FROM audit WHERE actor = $1 AND via = {} \
              ORDER BY id LIMIT {BATCH})",
             Via::Api as i16
         );

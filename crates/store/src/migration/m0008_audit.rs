@@ -46,10 +46,12 @@ fn gate() -> TableCreateStatement {
 }
 
 /// The ways to ask, each with its index; the id is last, in the order of time.
-const INDEXES: [(&str, &[&str]); 5] = [
+const INDEXES: [(&str, &[&str]); 7] = [
     ("audit_by_user", &["user_id", "id"]),
     ("audit_by_user_and_action", &["user_id", "action", "id"]),
+    ("audit_by_user_and_actor", &["user_id", "actor", "id"]),
     ("audit_by_actor", &["actor", "id"]),
+    ("audit_by_actor_and_action", &["actor", "action", "id"]),
     ("audit_by_object", &["object_id", "id"]),
     ("audit_by_action", &["action", "id"]),
 ];
@@ -60,7 +62,8 @@ const MAY_GO: &str = "SELECT 1 FROM audit_gate WHERE OLD.at < audit_gate.older_t
 
 /// What must hold for a row to change: its actor is erased, and nothing else becomes of it.
 const MAY_CHANGE: &str = "SELECT 1 FROM audit_gate WHERE OLD.actor = audit_gate.user_id \
-     AND NEW.actor = 'erased' AND NEW.token_id IS NULL AND NEW.address IS NULL \
+     AND NEW.actor = 'an erased user' AND NEW.token_id IS NULL \
+     AND NEW.address IS NULL AND NEW.request_id IS NULL \
      AND NEW.id = OLD.id AND NEW.at = OLD.at AND NEW.via = OLD.via AND NEW.action = OLD.action \
      AND NEW.object_kind = OLD.object_kind AND NEW.object_id = OLD.object_id \
      AND NEW.fields = OLD.fields AND NEW.outcome = OLD.outcome";

@@ -152,7 +152,8 @@ on_both_databases! {
         for statement in [
             "DELETE FROM audit",
             "UPDATE audit SET actor = 'somebody else'",
-            "UPDATE audit SET actor = 'erased', token_id = NULL, address = NULL",
+            "UPDATE audit SET actor = 'an erased user', token_id = NULL, address = NULL, \
+             request_id = NULL",
         ] {
             let refused = database.try_sql(statement).await.unwrap_err();
             assert!(refused.contains("only added to"), "{refused}");
@@ -196,10 +197,23 @@ on_both_databases! {
         assert_eq!(actions(&found), ["user.erase"]);
         assert_eq!(found[0].actor, "operator:1000");
         let bobs = of(&operator, "bob").await;
-        assert_eq!((bobs[0].actor.as_str(), bobs[0].action.as_str()), ("erased", "webhook.create"));
+        assert_eq!(actions(&bobs), ["webhook.create"]);
+        assert_eq!(bobs[0].actor, "an erased user");
         assert_eq!((&bobs[0].token_id, bobs[0].address), (&None, None));
+        assert_eq!(bobs[0].request_id, None, "it may be a text of theirs");
         assert_eq!(operator.erase_user(&user("ann")).await.unwrap(), store::Erased::default());
         assert_eq!(of(&operator, "ann").await.len(), 2, "it was asked for twice");
+    }
+
+    async fn a_user_whose_name_is_erased_is_like_any_other(database) {
+        let store = database.store.acting(ann());
+        webhook(&store, "bob").await;
+        let operator = database.store.acting(Act::command(1_000));
+        operator.erase_user(&user("ann")).await.unwrap();
+        assert!(of(&operator, "erased").await.is_empty(), "what ann did is nobody else's");
+        let name = user("erased");
+        let ended = tokio::time::timeout(Duration::from_secs(10), operator.erase_user(&name));
+        assert!(ended.await.is_ok(), "it goes on for ever");
     }
 
     async fn a_change_that_cannot_be_noted_is_not_made(database) {
