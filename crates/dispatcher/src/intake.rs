@@ -24,7 +24,7 @@ use crate::suspects::{self, Suspicion};
 /// quarter of what is taken at most.
 const SHORT_WAIT: Duration = Duration::from_secs(6);
 
-/// Events with more `data` than this, in bytes, are worked on beside the others: filters may need
+/// Events with more bytes than this are worked on beside the others: filters may need
 /// milliseconds for them, in which the next ones would wait.
 const READ_IN_LINE: usize = 8 * 1024;
 
@@ -78,7 +78,7 @@ async fn event(context: &Arc<Context>, incoming: Incoming, suspicion: Option<Sus
     };
     #[cfg(debug_assertions)]
     suspects::abort_if_asked(&event);
-    if event.data_bytes().len() <= READ_IN_LINE {
+    if event.payload.len() <= READ_IN_LINE {
         return matched(context, incoming, event, suspicion).await;
     }
     let (context, spawner) = (context.clone(), context.tasks.clone());
