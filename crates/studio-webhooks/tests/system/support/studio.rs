@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bench::servers::{Postgres, RabbitMq, free_ports};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::endpoint::Endpoint;
 use crate::support::events::Published;
-use crate::support::wait_for;
+use crate::support::{PATIENCE, wait_for};
 
 pub(crate) const JWT_SECRET: &str = "a secret for tests, of at least 32 bytes";
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_studio-webhooks");
@@ -352,11 +352,28 @@ impl Studio {
 
     /// Waits until the service at `base` says that it is ready.
     pub(crate) async fn wait_ready(&self, base: &str) {
-        wait_for(&format!("{base}/readyz"), || async {
-            let answer = self.client.get(format!("{base}/readyz")).send().await.ok()?;
-            answer.status().is_success().then_some(())
-        })
-        .await;
+        let is_ready = || async {
+            let answer = self.client.get(format!("{base}/readyz")).send().await;
+            answer.is_ok_and(|answer| answer.status().is_success())
+        };
+        let began = Instant::now();
+        while !is_ready().await {
+            assert!(began.elapsed() < PATIENCE, "{base} is not ready. {}", self.last_words());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The last lines that each process has logged, for a test that fails.
+    fn last_words(&self) -> String {
+        let files = std::fs::read_dir(self.folder.path()).unwrap().flatten();
+        let logs = files.filter(|file| file.file_name().to_string_lossy().ends_with(".log"));
+        let last = logs.map(|file| {
+            let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().rev().take(30).collect();
+            let lines: Vec<&str> = lines.into_iter().rev().collect();
+            format!("\n{}:\n{}", file.file_name().display(), lines.join("\n"))
+        });
+        last.collect()
     }
 
     /// A token made by the product's own command.
