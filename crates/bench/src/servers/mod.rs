@@ -94,6 +94,9 @@ pub fn target_folder() -> PathBuf {
     folder.canonicalize().unwrap_or(folder)
 }
 
+/// Below it are ports of the system's own services.
+const LOWEST_PORT: u16 = 10_000;
+
 /// Ports that were free a moment ago, all different; on every address, for RabbitMQ listens on all
 /// of them and clients' connections that have just ended keep ports of 127.0.0.2 and beyond.
 ///
@@ -104,12 +107,22 @@ pub fn free_ports<const N: usize>() -> Result<[u16; N], ServerError> {
     let mut ports = [0; N];
     for port in &mut ports {
         // All are held until the last is found, so that none is given twice.
-        let listener =
-            TcpListener::bind("0.0.0.0:0").map_err(ServerError::io("find a free port"))?;
+        let listener = free_port().map_err(ServerError::io("find a free port"))?;
         *port = listener.local_addr().map_err(ServerError::io("find a free port"))?.port();
         listeners.push(listener);
     }
     Ok(ports)
+}
+
+/// A port that the kernel gives to no connection and no one who asks for any: one of those may
+/// come before the server that the port is for, or while it is being restarted.
+fn free_port() -> std::io::Result<TcpListener> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let given = range.ok().and_then(|text| text.split_whitespace().next()?.parse().ok());
+    let own = LOWEST_PORT..given.unwrap_or(32_768_u16).max(LOWEST_PORT + 1);
+    let tries = (0..1_000).map(|_| rand::random_range(own.clone()));
+    let mut listeners = tries.filter_map(|port| TcpListener::bind(("0.0.0.0", port)).ok());
+    listeners.next().map_or_else(|| TcpListener::bind("0.0.0.0:0"), Ok)
 }
 
 /// `NAME-PID-COUNT`: no two servers of this machine have the same.

@@ -32,6 +32,10 @@ const ACK_EVERY: u64 = 125;
 /// What is there is sent at once; after this long without any of it, nothing is.
 const NOTHING: Duration = Duration::from_secs(1);
 
+/// What is known to be there must come within this time. A reader that attaches to the stream just as
+/// an entry is written may be sent nothing before the next one: it attaches again.
+const WITHHELD: Duration = Duration::from_secs(3);
+
 /// Entries that were read are acknowledged after this long without another: RabbitMQ closes the
 /// channel of one who keeps them for `consumer_timeout` (30 minutes).
 const IDLE: Duration = Duration::from_secs(5);
@@ -141,6 +145,9 @@ impl Position {
                     self.catch_up(entries).await;
                     continue;
                 }
+                () = tokio::time::sleep(WITHHELD), if !silent && !self.caught_up => {
+                    return Err(Interrupted::Withheld);
+                }
                 () = tokio::time::sleep(IDLE), if unacknowledged > 0 => {
                     channel.basic_ack(tag, BasicAckOptions { multiple: true }).await?;
                     unacknowledged = 0;
@@ -223,7 +230,8 @@ async fn last_entry(
         () = tokio::time::sleep(NOTHING) => return Ok(None),
     }
     let mut found = None;
-    let mut next = last.next().await;
+    let first = tokio::time::timeout(WITHHELD, last.next()).await;
+    let mut next = first.map_err(|_| Interrupted::Withheld)?;
     // A chunk is sent in one go: it has come when the broker answers the next question.
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
     while let Some(delivery) = next {

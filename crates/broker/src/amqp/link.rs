@@ -79,6 +79,8 @@ pub(super) enum Interrupted {
     TooSlow,
     #[error("the history begins anew: the broker came back empty")]
     HistoryReset,
+    #[error("the broker does not send what is in the history")]
+    Withheld,
 }
 
 /// How a reader's run ended.
