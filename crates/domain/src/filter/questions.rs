@@ -161,6 +161,9 @@ impl Questions {
     }
 }
 
+/// A text's bytes, borrowed where it has no escapes.
+type Text<'a> = Cow<'a, [u8]>;
+
 /// What the entries of one value were.
 #[derive(Default)]
 struct Seen<'a> {
@@ -169,7 +172,7 @@ struct Seen<'a> {
     /// The least and the most of each kind: if any entry is less than a constant, the least is.
     wholes: Option<(Number, Number)>,
     doubles: Option<(Number, Number)>,
-    texts: Option<(Cow<'a, [u8]>, Cow<'a, [u8]>)>,
+    texts: Option<(Text<'a>, Text<'a>)>,
 }
 
 impl<'a> Seen<'a> {
@@ -193,7 +196,7 @@ impl<'a> Seen<'a> {
         }
     }
 
-    fn note_text(&mut self, text: Cow<'a, [u8]>) {
+    fn note_text(&mut self, text: Text<'a>) {
         match &mut self.texts {
             None => self.texts = Some((text.clone(), text)),
             Some((least, _)) if text < *least => *least = text,
