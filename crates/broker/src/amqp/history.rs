@@ -33,8 +33,12 @@ const ACK_EVERY: u64 = 125;
 const NOTHING: Duration = Duration::from_secs(1);
 
 /// What is known to be there must come within this time. A reader that attaches to the stream just as
-/// an entry is written may be sent nothing before the next one: it attaches again.
+/// an entry is written may be sent nothing before the next one: it attaches again, and is patient for
+/// twice as long, since on a slow way large entries may only be late.
 const WITHHELD: Duration = Duration::from_secs(3);
+
+/// It never waits longer than this before it attaches again.
+const LONGEST_WITHHELD: Duration = Duration::from_secs(300);
 
 /// Entries that were read are acknowledged after this long without another: RabbitMQ closes the
 /// channel of one who keeps them for `consumer_timeout` (30 minutes).
@@ -81,6 +85,8 @@ struct Position {
     since: Option<OffsetDateTime>,
     last: Option<i64>,
     caught_up: bool,
+    /// How long it waits for what is known to be there.
+    patience: Duration,
 }
 
 /// Begins to hand entries to `entries`, until nobody reads them or the link closes.
@@ -90,7 +96,8 @@ pub(super) fn start(
     entries: mpsc::Sender<HistoryEntry>,
 ) {
     let closing = link.closing.clone();
-    let position = Arc::new(Mutex::new(Position { since, last: None, caught_up: false }));
+    let position = Position { since, last: None, caught_up: false, patience: WITHHELD };
+    let position = Arc::new(Mutex::new(position));
     supervise(link, "the reader of studio.history".into(), move |session| {
         let (position, entries, closing) = (position.clone(), entries.clone(), closing.clone());
         async move {
@@ -102,8 +109,12 @@ pub(super) fn start(
                     result.map_or_else(Ended::Interrupted, |()| Ended::Done)
                 }
             };
-            if matches!(ended, Ended::Done) {
-                session.leave().await;
+            match &ended {
+                Ended::Done => session.leave().await,
+                Ended::Interrupted(Interrupted::Withheld) => {
+                    position.patience = (position.patience * 2).min(LONGEST_WITHHELD);
+                }
+                Ended::Interrupted(_) => {}
             }
             ended
         }
@@ -125,7 +136,10 @@ impl Position {
             self.since = Some(OffsetDateTime::now_utc());
             self.catch_up(entries).await;
         }
-        let last = if self.caught_up { None } else { last_entry(channel, &mut deliveries).await? };
+        let last = match self.caught_up {
+            true => None,
+            false => last_entry(channel, &mut deliveries, self.patience).await?,
+        };
         let (end, settled) = last.unzip();
         if end.is_none() {
             self.catch_up(entries).await;
@@ -145,7 +159,7 @@ impl Position {
                     self.catch_up(entries).await;
                     continue;
                 }
-                () = tokio::time::sleep(WITHHELD), if !silent && !self.caught_up => {
+                () = tokio::time::sleep(self.patience), if !silent && !self.caught_up => {
                     return Err(Interrupted::Withheld);
                 }
                 () = tokio::time::sleep(IDLE), if unacknowledged > 0 => {
@@ -221,6 +235,7 @@ impl Position {
 async fn last_entry(
     channel: &Channel,
     reading: &mut Peekable<Consumer>,
+    patience: Duration,
 ) -> Result<Option<(i64, u64)>, Interrupted> {
     channel.basic_qos(LARGEST_CHUNK, BasicQosOptions::default()).await?;
     let mut last = attach(channel, AMQPValue::LongString("last".into())).await?.peekable();
@@ -230,7 +245,7 @@ async fn last_entry(
         () = tokio::time::sleep(NOTHING) => return Ok(None),
     }
     let mut found = None;
-    let first = tokio::time::timeout(WITHHELD, last.next()).await;
+    let first = tokio::time::timeout(patience, last.next()).await;
     let mut next = first.map_err(|_| Interrupted::Withheld)?;
     // A chunk is sent in one go: it has come when the broker answers the next question.
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
