@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use broker::{Outgoing, Queue, Target};
 use domain::{DeliveryStatus, DeliveryTask, FailureKind};
-use store::Outcome;
+use store::{Outcome, Waits};
 
 use crate::claims::Part;
 use crate::gate::Busy;
@@ -137,5 +137,7 @@ fn outcome_of(task: &DeliveryTask) -> Outcome {
         report: None,
         status: DeliveryStatus::Pending,
         next_attempt_at: None,
+        waits: Waits::No,
+        reason: None,
     }
 }

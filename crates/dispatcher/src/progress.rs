@@ -100,10 +100,17 @@ pub(crate) fn need(recorded: Option<&DeliveryProgress>, attempt: u32) -> Need {
 
 #[cfg(test)]
 mod tests {
+    use store::Carried;
+
     use super::*;
 
     fn recorded(status: DeliveryStatus, attempts: u32) -> DeliveryProgress {
-        DeliveryProgress { status, attempts, next_attempt_at: Some(OffsetDateTime::UNIX_EPOCH) }
+        DeliveryProgress {
+            status,
+            attempts,
+            next_attempt_at: Some(OffsetDateTime::UNIX_EPOCH),
+            carried: Carried::No,
+        }
     }
 
     #[test]

@@ -109,9 +109,9 @@ impl Writer {
     async fn record(&self, outcomes: &[Outcome]) -> Result<(), Stopped> {
         let mut pause = Pause::default();
         loop {
-            match self.store.record_and_judge(outcomes, Some(&self.rules)).await {
-                Ok(told) => {
-                    self.notices.post(told);
+            match self.store.record_and_judge(outcomes, Some(&self.rules), None).await {
+                Ok(written) => {
+                    self.notices.post(written.notices);
                     self.resume("the store is back: outcomes are recorded");
                     return Ok(());
                 }

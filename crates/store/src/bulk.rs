@@ -51,7 +51,7 @@ impl Field {
 }
 
 impl Column {
-    fn array(self) -> Value {
+    pub(crate) fn array(self) -> Value {
         fn of<T: Into<Value>>(kind: ArrayType, values: Vec<T>) -> Value {
             Value::Array(kind, Some(Box::new(values.into_iter().map(Into::into).collect())))
         }

@@ -75,16 +75,22 @@ impl Store {
             last = *end;
             erased.events += delete(&self.writer, "events WHERE key", found, "").await?;
         }
-        let values = [user.as_str().into()];
-        let sql = "DELETE FROM notices WHERE user_id = $1";
-        let statement = Statement::from_sql_and_values(self.backend(), sql, values);
-        erased.notices = self.writer.execute_raw(statement).await?.rows_affected();
+        erased.notices = self.delete_of(user, "notices").await?;
+        self.delete_of(user, "backlogs").await?;
         let answers = idempotency_key::Entity::delete_many()
             .filter(idempotency_key::Column::UserId.eq(user.as_str()));
         erased.answers = answers.exec(&self.writer).await?.rows_affected;
         erased.audit = self.erase_audit_of(user).await?;
         self.note_erasure(user).await?;
         Ok(erased)
+    }
+
+    /// Removes the user's rows of `table`; gives back how many.
+    async fn delete_of(&self, user: &UserId, table: &str) -> Result<u64, StoreError> {
+        let sql = format!("DELETE FROM {table} WHERE user_id = $1");
+        let values = [user.as_str().into()];
+        let statement = Statement::from_sql_and_values(self.backend(), sql, values);
+        Ok(self.writer.execute_raw(statement).await?.rows_affected())
     }
 
     /// The next ids that `sql` finds after `last`, however long it looks.

@@ -98,7 +98,7 @@ impl Store {
     }
 }
 
-/// What the attempts that were made say about their webhooks: the notices of it, kept until they
+/// What the attempts that were made, and failures without one, say about their webhooks: the notices of it, kept until they
 /// are published where their kind is.
 pub(crate) async fn judge(
     transaction: &Transaction,
@@ -136,7 +136,8 @@ pub(crate) async fn judge(
 
 fn about_delivery(kind: NoticeKind, outcome: &Outcome) -> Notice {
     let report = outcome.report.as_ref();
-    let error = report.and_then(|r| r.failure.as_ref()).map(|failure| failure.text.as_str());
+    let failure = report.and_then(|r| r.failure.as_ref()).map(|failure| failure.text.as_str());
+    let error = failure.or(outcome.reason.as_deref());
     let data: [(_, Value); 6] = [
         ("delivery_id", json!(outcome.delivery.to_string())),
         ("event_id", json!(outcome.event.id.as_str())),

@@ -29,6 +29,9 @@ mod notices;
 mod outcome_columns;
 mod recording;
 
+mod backlog;
+mod ordered;
+
 mod counting;
 mod erasure;
 mod examination;
@@ -49,6 +52,9 @@ use std::sync::Arc;
 use sea_orm::DatabaseConnection;
 
 pub use audit::{Act, Action, AuditFilter, AuditRow, Deed, ObjectKind, Via, note_outside};
+pub use backlog::{
+    BacklogDepth, BacklogKey, BacklogPage, BacklogPlace, Backlogged, ClaimedBacklog, Written,
+};
 pub use config::{DatabaseConfig, SecretsConfig};
 pub use erasure::Erased;
 pub use error::StoreError;
@@ -57,10 +63,11 @@ pub use idempotency::{Claimed, KEY_LIFETIME, KeyedRequest, LARGEST_ANSWER};
 pub use job::{Job, JobCounts, JobKind, JobScope, JobStatus, NewJob, RangePage};
 pub use kept_keys::{KEY_BYTES, KeptKeys};
 pub use model::{
-    AttemptRow, DeliveryFilter, DeliveryPlace, DeliveryProgress, DeliveryRow, EventRow, NewWebhook,
-    Outcome, Overdue, Page, PageRequest, Updated, WebhookChange, WebhookFilter, WebhookStats,
-    WebhookWithStats,
+    AttemptRow, Carried, DeliveryFilter, DeliveryPlace, DeliveryProgress, DeliveryRow, EventRow,
+    NewWebhook, Outcome, Overdue, Page, PageRequest, Updated, Waits, WebhookChange, WebhookFilter,
+    WebhookStats, WebhookWithStats,
 };
+pub use ordered::{OrderedCursor, PlacedDelivery};
 pub use patience::LONGEST_WAIT;
 pub use redeliveries::Recorded;
 pub use rekey::{Rekeyed, Sealed};

@@ -8,6 +8,7 @@ mod m0005_suspects;
 mod m0006_sign_outs;
 mod m0007_endpoint_proofs;
 mod m0008_audit;
+mod m0009_backlogs;
 
 use sea_orm_migration::prelude::*;
 
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_sign_outs::Migration),
             Box::new(m0007_endpoint_proofs::Migration),
             Box::new(m0008_audit::Migration),
+            Box::new(m0009_backlogs::Migration),
         ]
     }
 }

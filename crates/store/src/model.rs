@@ -258,6 +258,31 @@ pub struct Outcome {
     pub status: DeliveryStatus,
     /// When the next attempt is due, for the sweep.
     pub next_attempt_at: Option<OffsetDateTime>,
+    /// How it goes on when it has not ended.
+    pub waits: Waits,
+    /// Why it ended without an attempt: `status` is failed and there is no report. Shown as its
+    /// error, and counted as a failure.
+    pub reason: Option<String>,
+}
+
+/// How a delivery that has not ended goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Waits {
+    /// By a message, or by the sweep once it is overdue. One that stands in a backlog and was not
+    /// attempted stays there.
+    #[default]
+    No,
+    /// An attempt of it goes on, without a message: it is overdue when that must have ended
+    /// (`next_attempt_at`).
+    Parked,
+    /// In the backlog of its webhook, until its turn comes.
+    InBacklog {
+        /// The part of the webhook's deliveries that are sent in order: of one project, or 0.
+        /// Never negative.
+        partition: i64,
+        /// Its place, microseconds; the lowest comes first, of equal ones the lower id.
+        place: i64,
+    },
 }
 
 /// When the sweep takes a delivery that was planned and not attempted for lost.
@@ -276,6 +301,8 @@ impl Outcome {
             report: None,
             status: DeliveryStatus::Pending,
             next_attempt_at: Some(OffsetDateTime::now_utc() + LOST_AFTER),
+            waits: Waits::No,
+            reason: None,
         }
     }
 }
@@ -289,6 +316,20 @@ pub struct DeliveryProgress {
     pub attempts: u32,
     /// When the next attempt is due.
     pub next_attempt_at: Option<OffsetDateTime>,
+    /// What carries it on.
+    pub carried: Carried,
+}
+
+/// What carries a delivery on that has not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carried {
+    /// A message, or the sweep.
+    #[default]
+    No,
+    /// The backlog that it waits in.
+    InBacklog,
+    /// Whoever attempts it, until its next attempt is due.
+    Parked,
 }
 
 /// A delivery whose next attempt is overdue: the sweep publishes it again.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use domain::{AttemptReport, DeliveryStatus, Event};
 use uuid::Uuid;
 
-use crate::Outcome;
 use crate::bulk::{Column, Field, field, nullable};
 use crate::instant::{now, to_micros};
+use crate::{Outcome, Waits};
 
 /// The events, each once and sorted by key, so that two dispatchers lock rows in one order.
 pub(crate) fn events(outcomes: &[Outcome]) -> Vec<Field> {
@@ -42,7 +42,24 @@ pub(crate) fn deliveries(o: &[&Outcome]) -> Vec<Field> {
         field("payload_size", Column::BigInt(each(o, |o| length(o.event.payload.len())))),
         nullable("response_body", Column::Text(each(o, |o| at_once(o, body)))),
         nullable("address", Column::Text(each(o, |o| at_once(o, address)))),
+        nullable("waiting_at", Column::BigInt(each(o, |o| stands_at(o).map_or(-1, |at| at.1)))),
+        nullable("partition_key", Column::BigInt(each(o, |o| stands_at(o).map_or(-1, |at| at.0)))),
+        nullable("parked", Column::SmallInt(each(o, parked))),
     ]
+}
+
+/// The partition and the place in it of a delivery that goes on in a backlog.
+pub(crate) fn stands_at(outcome: &Outcome) -> Option<(i64, i64)> {
+    match outcome.waits {
+        Waits::InBacklog { partition, place } if !outcome.status.is_final() => {
+            Some((partition, place))
+        }
+        _ => None,
+    }
+}
+
+fn parked(outcome: &Outcome) -> i16 {
+    if outcome.waits == Waits::Parked && !outcome.status.is_final() { 1 } else { -1 }
 }
 
 /// Whether the delivery succeeded with its first attempt: all of it stands in the delivery's row.
@@ -113,10 +130,11 @@ fn millis(report: &AttemptReport) -> i64 {
     i64::try_from(report.response_time().as_millis()).unwrap_or(i64::MAX)
 }
 
+/// Why the attempt failed, or why there was none.
 fn failure_text(outcome: &Outcome) -> String {
-    reported(outcome, String::new(), |r| {
-        r.failure.as_ref().map_or_else(String::new, |f| storable(&f.text))
-    })
+    let failure = outcome.report.as_ref().and_then(|report| report.failure.as_ref());
+    let text = failure.map(|failure| failure.text.as_str());
+    text.or(outcome.reason.as_deref()).map_or_else(String::new, storable)
 }
 
 /// Status codes of answers, -1 for none.
@@ -124,12 +142,14 @@ fn status_codes(outcomes: &[&Outcome]) -> Column {
     Column::Int(each(outcomes, |o| reported(o, -1, |r| r.status.map_or(-1, i32::from))))
 }
 
-/// When the sweep looks after the delivery: never, -1, once it has ended, and always before.
+/// When the delivery is due: always before it has ended, unless it waits for its turn; -1 for
+/// never.
 fn next_attempt_at(outcome: &Outcome) -> i64 {
     if outcome.status.is_final() {
         return -1;
     }
-    to_micros(outcome.next_attempt_at.unwrap_or_else(now))
+    let due = outcome.next_attempt_at.map(to_micros);
+    due.unwrap_or_else(|| if stands_at(outcome).is_some() { -1 } else { to_micros(now()) })
 }
 
 #[cfg(test)]

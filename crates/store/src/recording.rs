@@ -3,39 +3,67 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use domain::{Cause, DeliveryId, DeliveryStatus, Notice};
+use domain::{Cause, DeliveryId, DeliveryStatus};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Statement};
 use uuid::Uuid;
 
 use crate::audit::Noted;
+use crate::backlog::joining;
 use crate::bulk::{self, Column, Field, field, nullable};
 use crate::error::is_conflict;
 use crate::instant::{day_of, from_micros};
-use crate::outcome_columns::{attempts, deliveries, events, succeeded_at_once, triggered_at};
+use crate::outcome_columns::{
+    attempts, deliveries, events, stands_at, succeeded_at_once, triggered_at,
+};
 use crate::patience::Patient;
-use crate::{DeliveryProgress, HealthRules, Outcome, Store, StoreError, health};
+use crate::{
+    BacklogKey, Carried, DeliveryProgress, HealthRules, Outcome, Store, StoreError, Written, health,
+};
 
 /// Ids of one query, at most.
 const CHUNK: usize = 1_000;
 
+/// Of a delivery that stands in a backlog and was neither attempted, ended nor given a place:
+/// what it had, else what the outcome brings.
+macro_rules! unless_it_waits {
+    ($column:literal) => {
+        concat!(
+            $column,
+            " = CASE WHEN deliveries.waiting_at IS NOT NULL AND excluded.waiting_at IS NULL \
+             AND excluded.response_time_ms IS NULL AND excluded.status < 2 \
+             THEN deliveries.",
+            $column,
+            " ELSE excluded.",
+            $column,
+            " END, "
+        )
+    };
+}
+
 /// What an outcome may change: a delivery that has not ended. An attempt (it has a response time)
 /// must be a later one than those recorded; a deferral or a cancellation leaves their result.
-const MOVE_FORWARD: &str = "ON CONFLICT (id) DO UPDATE SET \
-     status = excluded.status, \
-     next_attempt_at = excluded.next_attempt_at, \
+const MOVE_FORWARD: &str = concat!(
+    "ON CONFLICT (id) DO UPDATE SET \
+     status = excluded.status, ",
+    unless_it_waits!("next_attempt_at"),
+    unless_it_waits!("waiting_at"),
+    unless_it_waits!("partition_key"),
+    unless_it_waits!("parked"),
+    "\
      attempts = CASE WHEN excluded.response_time_ms IS NULL \
          THEN deliveries.attempts ELSE excluded.attempts END, \
      status_code = CASE WHEN excluded.response_time_ms IS NULL \
          THEN deliveries.status_code ELSE excluded.status_code END, \
      error = CASE WHEN excluded.response_time_ms IS NULL \
-         THEN deliveries.error ELSE excluded.error END, \
+         THEN COALESCE(excluded.error, deliveries.error) ELSE excluded.error END, \
      response_time_ms = COALESCE(excluded.response_time_ms, deliveries.response_time_ms), \
      response_body = excluded.response_body, \
      address = excluded.address, \
      triggered_at = CASE WHEN excluded.response_time_ms IS NULL OR deliveries.attempts > 0 \
          THEN deliveries.triggered_at ELSE excluded.triggered_at END \
      WHERE deliveries.status < 2 AND (deliveries.attempts < excluded.attempts \
-         OR (excluded.response_time_ms IS NULL AND deliveries.attempts = excluded.attempts))";
+         OR (excluded.response_time_ms IS NULL AND deliveries.attempts = excluded.attempts))"
+);
 
 const ADD_TO_DAY: &str = "ON CONFLICT (webhook_id, day) DO UPDATE SET \
      succeeded = webhook_days.succeeded + excluded.succeeded, \
@@ -65,12 +93,14 @@ impl Store {
     /// [`StoreError::Unavailable`] while the database is away: nothing, or everything, was
     /// recorded; record the same again.
     pub async fn record(&self, outcomes: &[Outcome]) -> Result<(), StoreError> {
-        self.record_and_judge(outcomes, None).await.map(drop)
+        self.record_and_judge(outcomes, None, None).await.map(drop)
     }
 
     /// Records `outcomes` as [`Store::record`] does, and what they say of their webhooks by
     /// `rules`; gives back the notices to publish. Those of a kind that is kept are in
     /// [`Store::untold_notices`] until [`Store::told`].
+    ///
+    /// A backlog that begins with one of them is `holder`'s, or free.
     ///
     /// # Errors
     /// As [`Store::record`].
@@ -78,14 +108,15 @@ impl Store {
         &self,
         outcomes: &[Outcome],
         rules: Option<&HealthRules>,
-    ) -> Result<Vec<Notice>, StoreError> {
+        holder: Option<&str>,
+    ) -> Result<Written, StoreError> {
         if outcomes.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Written::default());
         }
         let (mut told, mut tried) = (Told::Number, false);
         loop {
-            match self.try_record(outcomes, rules, told).await {
-                Ok(Some(notices)) => return Ok(notices),
+            match self.try_record(outcomes, rules, holder, told).await {
+                Ok(Some(written)) => return Ok(written),
                 Ok(None) => told = Told::Names,
                 Err(error) if is_conflict(&error) && !std::mem::replace(&mut tried, true) => {}
                 Err(error) => return Err(error.into()),
@@ -106,7 +137,8 @@ impl Store {
             let uuids = chunk.iter().map(DeliveryId::as_uuid).collect();
             let (among, values) = bulk::among(self.backend(), uuids, 1);
             let sql = format!(
-                "SELECT id, status, attempts, next_attempt_at FROM deliveries WHERE id {among}"
+                "SELECT id, status, attempts, next_attempt_at, waiting_at, parked \
+                 FROM deliveries WHERE id {among}"
             );
             let statement = Statement::from_sql_and_values(self.backend(), sql, values);
             for row in self.reader.query_all_raw(statement).await? {
@@ -122,9 +154,13 @@ impl Store {
         &self,
         outcomes: &[Outcome],
         rules: Option<&HealthRules>,
+        holder: Option<&str>,
         told: Told,
-    ) -> Result<Option<Vec<Notice>>, DbErr> {
+    ) -> Result<Option<Written>, DbErr> {
         let transaction = self.writer.begin().await?;
+        // Before all else: whoever ends a backlog waits for those who join it, or they for it.
+        let joined = outcomes.iter().filter_map(|o| Some((backlog_of(o)?, &o.event.user)));
+        let begun = joining::join(&transaction, joined, holder).await?;
         let conflict = "ON CONFLICT (key) DO NOTHING";
         insert(&transaction, "events", events(outcomes), conflict).await?;
         let Some(made) = move_deliveries(&transaction, outcomes, told).await? else {
@@ -132,7 +168,8 @@ impl Store {
             return Ok(None);
         };
         if !made.is_empty() {
-            let own: Vec<_> = made.iter().copied().filter(|o| !succeeded_at_once(o)).collect();
+            let own = |o: &&Outcome| o.report.is_some() && !succeeded_at_once(o);
+            let own: Vec<_> = made.iter().copied().filter(own).collect();
             if !own.is_empty() {
                 let conflict = "ON CONFLICT (delivery_id, number) DO NOTHING";
                 insert(&transaction, "attempts", attempts(&own), conflict).await?;
@@ -145,12 +182,17 @@ impl Store {
         };
         transaction.commit().await?;
         noted.into_iter().for_each(Noted::log);
-        Ok(Some(notices))
+        Ok(Some(Written { notices, begun }))
     }
 }
 
+/// The backlog that the delivery goes on in.
+fn backlog_of(outcome: &Outcome) -> Option<BacklogKey> {
+    stands_at(outcome).map(|(partition, _)| BacklogKey { webhook: outcome.webhook, partition })
+}
+
 /// Gives back how many rows were inserted or changed.
-async fn insert(
+pub(crate) async fn insert(
     transaction: &Transaction,
     table: &str,
     fields: Vec<Field>,
@@ -164,8 +206,8 @@ async fn insert(
     Ok(changed)
 }
 
-/// Moves deliveries forward; gives back the outcomes of attempts that did so. `None` when some did
-/// not, and only their number is known.
+/// Moves deliveries forward; gives back the outcomes that did so and count: attempts, and failures
+/// without one. `None` when some did not, and only their number is known.
 async fn move_deliveries<'a>(
     transaction: &Transaction,
     outcomes: &'a [Outcome],
@@ -185,9 +227,14 @@ async fn move_deliveries<'a>(
                 round.retain(|outcome| moved.contains(&outcome.delivery.as_uuid()));
             }
         }
-        made.extend(round.into_iter().filter(|outcome| outcome.report.is_some()));
+        made.extend(round.into_iter().filter(|outcome| counts(outcome)));
     }
     Ok(Some(made))
+}
+
+fn counts(outcome: &Outcome) -> bool {
+    let given_up = outcome.reason.is_some() && outcome.status == DeliveryStatus::Failed;
+    outcome.report.is_some() || given_up
 }
 
 /// Moves deliveries forward; gives back which of them did.
@@ -206,7 +253,7 @@ async fn moved_of(transaction: &Transaction, round: &[&Outcome]) -> Result<HashS
 /// Outcomes in rounds of different deliveries, because one statement cannot change a row twice.
 /// Each round is sorted by delivery, so that two dispatchers lock rows in one order; what the
 /// later rounds change, the first has locked.
-fn rounds(outcomes: &[Outcome]) -> Vec<Vec<&Outcome>> {
+pub(crate) fn rounds(outcomes: &[Outcome]) -> Vec<Vec<&Outcome>> {
     let mut sorted: Vec<&Outcome> = outcomes.iter().collect();
     sorted.sort_by_key(|outcome| (outcome.delivery, outcome.attempt));
     let mut rounds: Vec<Vec<&Outcome>> = Vec::new();
@@ -223,8 +270,8 @@ fn rounds(outcomes: &[Outcome]) -> Vec<Vec<&Outcome>> {
     rounds
 }
 
-/// What the attempts add to their webhooks' days: successes, failures, the last time, the last
-/// success.
+/// What the outcomes that count add to their webhooks' days: successes, failures, the last time,
+/// the last success.
 fn days(made: &[&Outcome]) -> Vec<Field> {
     let mut days: BTreeMap<(Uuid, i32), (i64, i64, i64, i64)> = BTreeMap::new();
     for outcome in made {
@@ -257,9 +304,16 @@ fn progress_of(row: &QueryResult) -> Result<DeliveryProgress, StoreError> {
     let status: i16 = row.try_get("", "status")?;
     let attempts: i32 = row.try_get("", "attempts")?;
     let next: Option<i64> = row.try_get("", "next_attempt_at")?;
+    let waiting_at: Option<i64> = row.try_get("", "waiting_at")?;
+    let parked: Option<i16> = row.try_get("", "parked")?;
     Ok(DeliveryProgress {
         status: DeliveryStatus::try_from(status).map_err(|e| StoreError::corrupt("delivery", e))?,
         attempts: u32::try_from(attempts).map_err(|e| StoreError::corrupt("delivery", e))?,
         next_attempt_at: next.map(from_micros).transpose()?,
+        carried: match (waiting_at, parked) {
+            (Some(_), _) => Carried::InBacklog,
+            (None, Some(_)) => Carried::Parked,
+            (None, None) => Carried::No,
+        },
     })
 }

@@ -76,10 +76,14 @@ impl Store {
             "SELECT event_key FROM deliveries WHERE next_attempt_at > 0 \
              AND triggered_at < $1 LIMIT {UNFINISHED}"
         );
-        let rows = self.rows(&sql, [before.saturating_add(APART).into()]).await?;
+        let bound = before.saturating_add(APART);
+        let mut rows = self.rows(&sql, [bound.into()]).await?;
+        // What waits in a backlog has no time at which it is due.
+        let waiting = sql.replace("next_attempt_at > 0", "waiting_at > 0");
+        rows.extend(self.rows(&waiting, [bound.into()]).await?);
         let needed: HashSet<Uuid> =
             rows.iter().map(|row| row.try_get("", "event_key")).collect::<Result<_, _>>()?;
-        if rows.len() == UNFINISHED {
+        if rows.len() >= UNFINISHED {
             let waiting = "too many old deliveries have not ended; nothing is removed before";
             return Err(StoreError::Unavailable(waiting.to_owned()));
         }

@@ -63,7 +63,8 @@ impl Store {
     }
 
     /// Lets these overdue deliveries be overdue again only after `next_attempt_at`: they were
-    /// published once more. One that has been attempted since keeps its own time.
+    /// published once more. One that has been attempted since keeps its own time, and one that waits in a
+    /// backlog its place.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] while the database is away.
@@ -87,7 +88,8 @@ impl Store {
         let (among, ids) =
             bulk::among(self.backend(), ids.iter().map(DeliveryId::as_uuid).collect(), 3);
         let sql = format!(
-            "UPDATE deliveries SET next_attempt_at = $1 WHERE next_attempt_at <= $2 AND id {among}"
+            "UPDATE deliveries SET next_attempt_at = $1, parked = NULL \
+             WHERE next_attempt_at <= $2 AND waiting_at IS NULL AND id {among}"
         );
         let values = [to_micros(until).into(), to_micros(now()).into()].into_iter().chain(ids);
         let statement = Statement::from_sql_and_values(self.backend(), sql, values);
@@ -96,7 +98,10 @@ impl Store {
 }
 
 fn due(before: OffsetDateTime) -> Select<delivery::Entity> {
-    delivery::Entity::find().filter(delivery::Column::NextAttemptAt.lt(to_micros(before)))
+    delivery::Entity::find()
+        .filter(delivery::Column::NextAttemptAt.lt(to_micros(before)))
+        // Whoever holds the backlog knows what is due in it.
+        .filter(delivery::Column::WaitingAt.is_null())
 }
 
 fn overdue(row: delivery::Model, event: &event::Model) -> Result<Overdue, StoreError> {

@@ -418,6 +418,9 @@ async fn cancel_some(connection: &impl ConnectionTrait, id: WebhookId) -> Result
     let cancelled = delivery::Entity::update_many()
         .col_expr(Column::Status, Expr::value(DeliveryStatus::Cancelled as i16))
         .col_expr(Column::NextAttemptAt, Expr::value(Option::<i64>::None))
+        .col_expr(Column::WaitingAt, Expr::value(Option::<i64>::None))
+        .col_expr(Column::PartitionKey, Expr::value(Option::<i64>::None))
+        .col_expr(Column::Parked, Expr::value(Option::<i16>::None))
         .filter(Column::Id.in_subquery(some.into_query()))
         .exec(connection)
         .await?;

@@ -8,7 +8,7 @@ use domain::{
 };
 use serde::Serialize;
 use serde_json::Value;
-use store::{Action, Deed, Outcome};
+use store::{Action, Deed, Outcome, Waits};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
@@ -106,6 +106,8 @@ pub(crate) async fn test(
         report: Some(report),
         status,
         next_attempt_at: None,
+        waits: Waits::No,
+        reason: None,
     };
     api.store.record(&[outcome]).await?;
     let came_to = if status == DeliveryStatus::Success { "delivered" } else { "not delivered" };

@@ -9,7 +9,7 @@ use domain::{
 };
 use reqwest::Method;
 use serde_json::json;
-use store::Outcome;
+use store::{Outcome, Waits};
 use time::OffsetDateTime;
 
 use crate::studio::{Studio, event, user_id};
@@ -45,6 +45,8 @@ pub(crate) fn outcome(webhook: &str, id: &str, attempt: u32, answer: u16, last: 
         },
         next_attempt_at: (failed && !last)
             .then(|| OffsetDateTime::now_utc() + Duration::from_secs(60)),
+        waits: Waits::No,
+        reason: None,
     }
 }
 

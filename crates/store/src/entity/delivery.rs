@@ -35,6 +35,11 @@ pub struct Model {
     /// With `address`, of a delivery that succeeded at once: its attempt has no row of its own.
     pub response_body: Option<String>,
     pub address: Option<String>,
+    /// With `partition_key`, its place in the backlog of its webhook.
+    pub waiting_at: Option<i64>,
+    pub partition_key: Option<i64>,
+    /// An attempt of it goes on without a message.
+    pub parked: Option<i16>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

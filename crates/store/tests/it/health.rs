@@ -32,7 +32,7 @@ fn at(
 }
 
 async fn judged(store: &Store, outcomes: &[Outcome]) -> Vec<Notice> {
-    store.record_and_judge(outcomes, Some(&RULES)).await.unwrap()
+    store.record_and_judge(outcomes, Some(&RULES), None).await.unwrap().notices
 }
 
 fn kinds(notices: &[Notice]) -> Vec<NoticeKind> {
@@ -123,7 +123,7 @@ on_both_databases! {
         let rules = HealthRules { disable_after: None, ..RULES };
         for (id, ago) in [("e1", 20), ("e2", 1)] {
             let outcome = at(&hook, id, 5, Failed, now() - days(ago));
-            store.record_and_judge(&[outcome], Some(&rules)).await.unwrap();
+            store.record_and_judge(&[outcome], Some(&rules), None).await.unwrap();
         }
         assert!(stored(store, &hook).await.active);
     }

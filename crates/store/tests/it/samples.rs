@@ -8,7 +8,7 @@ use domain::{
     AttemptFailure, AttemptReport, Cause, DeliveryId, DeliveryStatus, Event, FailureKind, Filter,
     Origin, Secret, UserId, Webhook,
 };
-use store::{NewWebhook, Outcome, PageRequest, Store};
+use store::{NewWebhook, Outcome, PageRequest, Store, Waits};
 use time::OffsetDateTime;
 
 pub(crate) const FIRST_PAGE: PageRequest = PageRequest { page: 1, limit: 100 };
@@ -64,6 +64,8 @@ pub(crate) fn planned(webhook: &Webhook, event: &Event) -> Outcome {
         report: None,
         status: DeliveryStatus::Pending,
         next_attempt_at: Some(now() + Duration::from_secs(600)),
+        waits: Waits::No,
+        reason: None,
     }
 }
 
