@@ -244,6 +244,18 @@ impl Drop for Acker {
     }
 }
 
+/// What became of a webhook's backlog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BacklogChange {
+    /// There was none, and there is one now.
+    Begun,
+    /// More deliveries wait in it.
+    Grew,
+    /// Nothing waits any more.
+    Ended,
+}
+
 /// Something that every process should know at once, and that is not kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -255,6 +267,17 @@ pub enum ControlMessage {
         /// Which.
         webhook_id: String,
     },
+    /// The backlog of a webhook has begun, has grown, or has ended.
+    Backlog {
+        /// Whose backlog.
+        webhook_id: String,
+        /// The part of it; 0 where it has one only.
+        partition: i64,
+        /// What became of it.
+        change: BacklogChange,
+    },
+    /// A dispatcher that stops has given back the backlogs that it drained.
+    BacklogsReleased,
     /// Connections of `user_id` must be closed.
     SignedOut {
         /// Whose.

@@ -34,9 +34,12 @@ pub struct DeliveryConfig {
     /// Longest time to connect, TLS included; 5 s by default.
     #[serde(deserialize_with = "setting::duration")]
     pub connect_timeout: Duration,
-    /// Idle connections kept open to one host; 32 by default.
+    /// Idle connections kept open to one host; 512 by default.
     #[serde(deserialize_with = "setting::number")]
     pub idle_per_host: usize,
+    /// Idle connections kept open, at most; 4,096 by default.
+    #[serde(deserialize_with = "setting::number")]
+    pub idle_in_all: usize,
     /// How long an idle connection is kept; 60 s by default.
     #[serde(deserialize_with = "setting::duration")]
     pub idle_timeout: Duration,
@@ -56,7 +59,8 @@ impl Default for DeliveryConfig {
             retry_delays: domain::Schedule::default().delays().to_vec(),
             timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
-            idle_per_host: 32,
+            idle_per_host: 512,
+            idle_in_all: 4_096,
             idle_timeout: Duration::from_secs(60),
             max_response_bytes: 64 * 1024,
         }

@@ -6,6 +6,7 @@
 //! all attempts to its host, and therefore has a task.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Once, Weak};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,9 @@ struct Shared {
     connector: Connector,
     hosts: DashMap<Arc<str>, Host>,
     idle_per_host: usize,
+    idle_in_all: usize,
+    /// Idle ones of all hosts.
+    idle: AtomicUsize,
     idle_timeout: Duration,
     sweeping: Once,
 }
@@ -82,6 +86,8 @@ impl Connections {
             connector: Connector::new(config, guard)?,
             hosts: DashMap::new(),
             idle_per_host: config.idle_per_host,
+            idle_in_all: config.idle_in_all,
+            idle: AtomicUsize::new(0),
             idle_timeout: config.idle_timeout,
             sweeping: Once::new(),
         })))
@@ -197,7 +203,9 @@ impl Shared {
                     }
                     host.shared = None;
                 }
-                host.idle.pop()?.connection
+                let idle = host.idle.pop()?;
+                self.idle.fetch_sub(1, Ordering::Relaxed);
+                idle.connection
             };
             if connection.is_fit().await {
                 return Some(Link::Alone(connection));
@@ -206,19 +214,25 @@ impl Shared {
     }
 
     fn keep(&self, origin: &Arc<str>, connection: Box<Http1>) {
+        if self.idle.load(Ordering::Relaxed) >= self.idle_in_all {
+            return;
+        }
         let idle = Idle { connection, since: Instant::now() };
         let known = self.hosts.get_mut(origin);
         let mut host = known.unwrap_or_else(|| self.hosts.entry(origin.clone()).or_default());
         if host.idle.len() < self.idle_per_host {
             host.idle.push(idle);
+            self.idle.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn sweep(&self) {
         self.hosts.retain(|_, host| {
+            let before = host.idle.len();
             host.idle.retain_mut(|idle| {
                 idle.since.elapsed() < self.idle_timeout && idle.connection.looks_open()
             });
+            self.idle.fetch_sub(before - host.idle.len(), Ordering::Relaxed);
             host.shared
                 .take_if(|(shared, used)| !shared.is_open() || used.elapsed() >= self.idle_timeout);
             !host.idle.is_empty() || host.shared.is_some()

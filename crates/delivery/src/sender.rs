@@ -57,6 +57,12 @@ impl Sender {
         &self.guard
     }
 
+    /// The longest time of an attempt.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Makes attempt number `attempt` of `delivery`. Never takes longer than the time-out, and
     /// always comes back with a report: a failed attempt is no error.
     pub async fn attempt(

@@ -6,73 +6,134 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Outgoing, Queue, Target};
-use domain::{DeliveryStatus, DeliveryTask, FailureKind};
+use domain::{AttemptReport, DeliveryStatus, DeliveryTask, FailureKind};
 use store::{Outcome, Waits};
+use time::OffsetDateTime;
+use tokio::time::timeout;
 
-use crate::claims::Part;
-use crate::gate::Busy;
+use crate::claims::Held;
+use crate::gate::Entered;
 use crate::recorder::Finished;
 use crate::retries::{self, Verdict};
-use crate::slots::Slot;
 use crate::subscribers::Subscriber;
 use crate::suspects::Mark;
 use crate::{Context, notices};
 
-/// How long after its wait a deferred delivery may still be on its way to us before the sweep
-/// takes it for lost.
-const DEFERRED_AT_MOST: Duration = Duration::from_secs(60);
+/// An attempt that has taken this long is slow: its slot goes to others.
+const SLOW_AFTER: Duration = Duration::from_millis(250);
+
+/// An attempt that has taken this long is parked: its row says who makes it, and its message is
+/// acknowledged.
+const PARKED_AFTER: Duration = Duration::from_secs(1);
+
+/// How long after its time-out the outcome of a parked attempt may still be on its way to the store
+/// before the attempt is taken for lost.
+const ON_ITS_WAY: Duration = Duration::from_secs(5);
+
+/// How long the history may take to place an ordered delivery, before that is given up.
+const PLACED_WITHIN: Duration = Duration::from_secs(60);
 
 /// An attempt to make.
 pub(crate) struct Job {
     pub(crate) task: DeliveryTask,
     pub(crate) subscriber: Arc<Subscriber>,
-    pub(crate) slot: Slot,
-    pub(crate) part: Part,
+    pub(crate) entered: Entered,
+    pub(crate) held: Held,
 }
 
 /// Makes the attempt and hands its outcome to the recorder.
 pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
-    let Job { task, subscriber, slot, mut part } = job;
-    let endpoint = &subscriber.endpoint;
+    let Job { task, subscriber, mut entered, mut held } = job;
     let report = {
+        let endpoint = &subscriber.endpoint;
         // Pinned here: what is handed on would be there twice, in every attempt under way.
         let request = pin!(context.sender.attempt(endpoint, &task.event, task.id, task.attempt));
-        slot.hold(cleared(request, part.take_mark())).await
+        let request = pin!(cleared(request, held.take_mark()));
+        watched(&context, &task, request, &mut entered, &mut held).await
     };
     context.metrics.attempt(&report);
     if report.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Exhausted) {
         context.exhaustion.warn();
-        return defer(&context, part, task, Busy::AtItsLimit).await;
+        return defer(&context, held, &task).await;
     }
-    context.slots.note(&subscriber.gate, &report);
+    entered.note(&report);
+    // The next one goes while this one's outcome is recorded.
+    drop(entered);
     let verdict = retries::verdict(&context.schedule, task.attempt, &report, context.clock.now());
-    if let Some(failure) = &report.failure {
-        tracing::info!(
-            delivery.id = %task.id,
-            webhook.id = %task.webhook,
-            event.id = %task.event.id,
-            attempt.number = task.attempt,
-            duration_ms = report.duration.as_millis() as u64,
-            "attempt {} of {} failed: {} ({})",
-            task.attempt,
-            task.id,
-            failure.text,
-            failure.kind,
-        );
-    }
-    let next = next_message(&context, &task, &verdict);
+    log_failure(&task, &report);
+    let waits = match &held {
+        // Those behind it wait until it has ended.
+        Held::Row(row) if row.is_ordered() && !verdict.status.is_final() => row.waits(),
+        _ => Waits::No,
+    };
+    let next = match waits {
+        Waits::No => next_message(&context, &task, &verdict),
+        _ => None,
+    };
     let recovered = report.succeeded() && context.failing.has_recovered(task.webhook);
     let recovered = recovered.then_some(report.started_at);
     let outcome = Outcome {
         report: Some(report),
         status: verdict.status,
         next_attempt_at: verdict.next.map(|(_, due)| due),
+        waits,
         ..outcome_of(&task)
     };
-    context.recorder.finish(Finished { outcome: Some(outcome), next, part }).await;
+    context.recorder.finish(Finished { outcome: Some(outcome), next, held }).await;
     if let Some(at) = recovered {
         notices::recovered(&context, &task, at).await;
     }
+}
+
+/// Waits for `request`, and lets go of what others need when it takes long.
+async fn watched(
+    context: &Context,
+    task: &DeliveryTask,
+    mut request: Pin<&mut impl Future<Output = AttemptReport>>,
+    entered: &mut Entered,
+    held: &mut Held,
+) -> AttemptReport {
+    if let Ok(report) = timeout(SLOW_AFTER, &mut request).await {
+        return report;
+    }
+    entered.becomes_slow();
+    if let Ok(report) = timeout(PARKED_AFTER - SLOW_AFTER, &mut request).await {
+        return report;
+    }
+    entered.hangs();
+    // Both go on: the store may be away for longer than the request takes.
+    tokio::join!(request, park(context, task, held)).0
+}
+
+/// Leaves the delivery to its row: if this process ends, it is taken up when its time is over.
+async fn park(context: &Context, task: &DeliveryTask, held: &mut Held) {
+    if !matches!(held, Held::Message(_)) {
+        return;
+    }
+    let held = std::mem::replace(held, Held::Nothing);
+    let longest = context.sender.timeout() + ON_ITS_WAY;
+    let outcome = Outcome {
+        waits: Waits::Parked,
+        next_attempt_at: Some(context.clock.now() + longest),
+        ..not_attempted(task)
+    };
+    context.recorder.finish(Finished { outcome: Some(outcome), next: None, held }).await;
+}
+
+fn log_failure(task: &DeliveryTask, report: &AttemptReport) {
+    let Some(failure) = &report.failure else { return };
+    tracing::info!(
+        delivery.id = %task.id,
+        webhook.id = %task.webhook,
+        event.id = %task.event.id,
+        attempt.number = task.attempt,
+        duration_ms = report.duration.as_millis() as u64,
+        "attempt {} of {} failed: {} ({})",
+        task.attempt,
+        task.id,
+        failure.text,
+        failure.kind,
+    );
 }
 
 /// `request`, of a suspect: composing, signing and looking for a connection are its first step,
@@ -97,33 +158,55 @@ fn next_message(
     Some((Target::Queue(Queue::Retry(wait)), Outgoing::task(&next)))
 }
 
-/// Sends a delivery back to the broker to wait its turn: no attempt, shown as deferred.
-pub(crate) async fn defer(context: &Context, part: Part, mut task: DeliveryTask, busy: Busy) {
+/// Puts a delivery into its webhook's backlog: no attempt, shown as deferred. One that comes from
+/// there keeps its place.
+pub(crate) async fn defer(context: &Context, held: Held, task: &DeliveryTask) {
     context.metrics.deferred();
-    let now = context.clock.now();
-    let (queue, wait) = retries::turn(&context.schedule, busy);
-    if let Busy::Paced(wait) = busy {
-        task.not_before = Some(now + wait);
-    }
-    let outcome = Outcome {
-        attempt: task.attempt - 1,
-        status: if task.attempt == 1 { DeliveryStatus::Pending } else { DeliveryStatus::Retrying },
-        next_attempt_at: Some(task.not_before.unwrap_or(now).max(now + wait) + DEFERRED_AT_MOST),
-        ..outcome_of(&task)
+    let waits = match &held {
+        Held::Row(row) => row.waits(),
+        _ => Waits::InBacklog { partition: 0, place: context.backlogs.next_place() },
     };
-    let next = Some((Target::Queue(queue), Outgoing::task(&task)));
-    context.recorder.finish(Finished { outcome: Some(outcome), next, part }).await;
+    let outcome = Outcome { waits, ..not_attempted(task) };
+    context.recorder.finish(Finished { outcome: Some(outcome), next: None, held }).await;
+}
+
+/// Leaves a delivery of an ordered webhook to the history, which says after which others it goes.
+pub(crate) async fn leave_to_order(context: &Context, held: Held, task: &DeliveryTask) {
+    wait_until(context, held, task, context.clock.now() + PLACED_WITHIN).await;
+}
+
+/// Records that the delivery waits for its time: it is found there when what brings it is lost.
+pub(crate) async fn wait_until(
+    context: &Context,
+    held: Held,
+    task: &DeliveryTask,
+    due: OffsetDateTime,
+) {
+    let outcome = Outcome { next_attempt_at: Some(due), ..not_attempted(task) };
+    context.recorder.finish(Finished { outcome: Some(outcome), next: None, held }).await;
 }
 
 /// Ends a delivery whose webhook is deleted or switched off.
-pub(crate) async fn cancel(context: &Context, part: Part, task: &DeliveryTask) {
+pub(crate) async fn cancel(context: &Context, held: Held, task: &DeliveryTask) {
+    let outcome = Outcome { status: DeliveryStatus::Cancelled, ..not_attempted(task) };
+    context.recorder.finish(Finished { outcome: Some(outcome), next: None, held }).await;
+}
+
+/// Ends a delivery that its endpoint has given no chance to: `reason` says why.
+pub(crate) async fn give_up(context: &Context, held: Held, task: &DeliveryTask, reason: String) {
     let outcome = Outcome {
-        attempt: task.attempt - 1,
-        status: DeliveryStatus::Cancelled,
-        next_attempt_at: None,
-        ..outcome_of(task)
+        status: DeliveryStatus::Failed,
+        reason: Some(reason),
+        ..not_attempted(task)
     };
-    context.recorder.finish(Finished { outcome: Some(outcome), next: None, part }).await;
+    context.recorder.finish(Finished { outcome: Some(outcome), next: None, held }).await;
+}
+
+/// Where a delivery stands before the attempt of `task`.
+fn not_attempted(task: &DeliveryTask) -> Outcome {
+    let attempt = task.attempt - 1;
+    let status = if attempt == 0 { DeliveryStatus::Pending } else { DeliveryStatus::Retrying };
+    Outcome { attempt, status, ..outcome_of(task) }
 }
 
 /// The outcome of no attempt at all.

@@ -29,28 +29,39 @@ impl Circuit {
         self.failures == 0
     }
 
-    /// Whether it lets only probes through.
-    pub(crate) fn is_open(&self) -> bool {
-        self.open.is_some()
+    /// Since when it lets only probes through.
+    pub(crate) fn open_since(&self) -> Option<Instant> {
+        self.open.as_ref().map(|open| open.since)
     }
 
-    /// Whether an attempt may be made at `now`. An open circuit lets one through for each pause.
-    ///
-    /// # Errors
-    /// How long it has been open, when none may be made.
-    pub(crate) fn admits(&mut self, now: Instant, pause: Duration) -> Result<(), Duration> {
-        match &mut self.open {
-            Some(open) if now < open.probe_at => Err(now - open.since),
-            Some(open) => {
-                open.probe_at = now + pause;
-                Ok(())
-            }
-            None => Ok(()),
+    /// Opens it: somebody else has found that the endpoint has not answered `since` then.
+    pub(crate) fn open(&mut self, since: Instant) {
+        if self.open.is_none() {
+            self.failures = 1;
+            self.open = Some(Open { since, probe_at: since });
         }
     }
 
-    /// What came of an attempt that ended at `now`. Only failures to reach the endpoint that took
-    /// their time count: one that answers, whatever it answers, costs little.
+    /// Whether an attempt may be made at `now`.
+    ///
+    /// # Errors
+    /// When the next one may, where an open circuit lets none through.
+    pub(crate) fn admits(&self, now: Instant) -> Result<(), Instant> {
+        match &self.open {
+            Some(open) if now < open.probe_at => Err(open.probe_at),
+            _ => Ok(()),
+        }
+    }
+
+    /// An attempt is made at `now`: an open circuit lets the next one through after a pause.
+    pub(crate) fn goes(&mut self, now: Instant, pause: Duration) {
+        if let Some(open) = &mut self.open {
+            open.probe_at = now + pause;
+        }
+    }
+
+    /// What came of an attempt that ended at `now`. Failures that took their time count, whatever
+    /// their kind: each held a connection for as long. One that comes at once costs little.
     pub(crate) fn note(
         &mut self,
         report: &AttemptReport,
@@ -58,22 +69,16 @@ impl Circuit {
         limit: u32,
         pause: Duration,
     ) {
-        use FailureKind::{BlockedAddress, Dns, Network, Timeout, Tls};
-        let unreached = match report.failure.as_ref().map(|failure| failure.kind) {
-            Some(Timeout) => true,
-            // A name that points inside is treated as one that is unknown: the webhook's user must
-            // not learn which it is from when the attempts are made.
-            Some(Network | Tls | Dns | BlockedAddress) => report.duration >= SLOW,
-            _ => false,
-        };
-        if !unreached {
+        let slow = |kind| kind == FailureKind::Timeout || report.duration >= SLOW;
+        if !report.failure.as_ref().is_some_and(|failure| slow(failure.kind)) {
             *self = Self::default();
             return;
         }
         self.failures = self.failures.saturating_add(1);
         if self.failures >= limit {
             let since = self.open.as_ref().map_or(now, |open| open.since);
-            self.open = Some(Open { since, probe_at: now + pause });
+            let probe_at = self.open.as_ref().map_or(now, |open| open.probe_at);
+            self.open = Some(Open { since, probe_at: probe_at.max(now + pause) });
         }
     }
 }
@@ -102,16 +107,29 @@ mod tests {
         let (mut circuit, now) = (Circuit::default(), Instant::now());
         let silent = report(Some(FailureKind::Timeout), Duration::from_secs(30));
         for _ in 0..3 {
-            assert_eq!(circuit.admits(now, PAUSE), Ok(()));
+            assert_eq!(circuit.admits(now), Ok(()));
             circuit.note(&silent, now, 3, PAUSE);
         }
-        assert_eq!(circuit.admits(now, PAUSE), Err(Duration::ZERO));
-        assert_eq!(circuit.admits(now + PAUSE, PAUSE), Ok(()), "the probe");
-        assert_eq!(circuit.admits(now + PAUSE, PAUSE), Err(PAUSE), "only one");
+        assert_eq!(circuit.admits(now), Err(now + PAUSE));
+        assert_eq!(circuit.admits(now + PAUSE), Ok(()), "the probe");
+        circuit.goes(now + PAUSE, PAUSE);
+        assert_eq!(circuit.admits(now + PAUSE), Err(now + 2 * PAUSE), "only one");
         circuit.note(&silent, now + PAUSE, 3, PAUSE);
-        assert_eq!(circuit.admits(now + PAUSE, PAUSE), Err(PAUSE), "open since the beginning");
+        assert_eq!(circuit.open_since(), Some(now), "open since the beginning");
         circuit.note(&report(None, Duration::ZERO), now + PAUSE, 3, PAUSE);
-        assert_eq!(circuit.admits(now + PAUSE, PAUSE), Ok(()), "closed again");
+        assert_eq!(circuit.admits(now + PAUSE), Ok(()), "closed again");
+    }
+
+    #[test]
+    fn slow_failures_of_every_kind_count() {
+        use FailureKind::{Dns, Network, Status, Tls};
+        for kind in [Status, Network, Tls, Dns, FailureKind::Redirect] {
+            let (mut circuit, now) = (Circuit::default(), Instant::now());
+            for _ in 0..3 {
+                circuit.note(&report(Some(kind), Duration::from_secs(29)), now, 3, PAUSE);
+            }
+            assert!(circuit.open_since().is_some(), "{kind}");
+        }
     }
 
     #[test]
@@ -121,7 +139,7 @@ mod tests {
             for _ in 0..100 {
                 circuit.note(&report(Some(kind), Duration::from_millis(5)), now, 3, PAUSE);
             }
-            assert_eq!(circuit.admits(now, PAUSE), Ok(()), "{kind}");
+            assert_eq!(circuit.admits(now), Ok(()), "{kind}");
         }
     }
 }

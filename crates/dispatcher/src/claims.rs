@@ -11,6 +11,7 @@ use dashmap::mapref::entry::Entry;
 use tokio_util::sync::DropGuard;
 use uuid::Uuid;
 
+use crate::backlog::Row;
 use crate::suspects::{Mark, Suspicion};
 
 /// Work that came with one message, or with several copies of it. Dropped before every part
@@ -30,6 +31,34 @@ pub(crate) struct Claim {
 pub(crate) struct Part {
     claim: Arc<Claim>,
     mark: Option<Mark>,
+}
+
+/// What is kept of a delivery until its work is recorded.
+pub(crate) enum Held {
+    /// A part of a message that is not acknowledged yet.
+    Message(Part),
+    /// Its place in a backlog that is drained here.
+    Row(Row),
+    /// Nothing: its row in the store says who works on it and for how long.
+    Nothing,
+}
+
+impl Held {
+    /// Of a suspect, what is to be dropped once its request has left.
+    pub(crate) fn take_mark(&mut self) -> Option<Mark> {
+        match self {
+            Self::Message(part) => part.mark.take(),
+            _ => None,
+        }
+    }
+
+    /// The work is recorded; nothing of it can be lost any more.
+    pub(crate) fn settle(self) {
+        match self {
+            Self::Message(part) => part.settle(),
+            Self::Row(_) | Self::Nothing => {}
+        }
+    }
 }
 
 /// Whether work is to be done.
@@ -149,13 +178,8 @@ impl Drop for Claim {
 }
 
 impl Part {
-    /// Of a suspect, what is to be dropped once its request has left.
-    pub(crate) fn take_mark(&mut self) -> Option<Mark> {
-        self.mark.take()
-    }
-
-    /// The part's work is recorded; nothing of it can be lost any more.
-    pub(crate) fn settle(self) {
+    /// The part's work is recorded.
+    fn settle(self) {
         self.claim.settle();
     }
 }

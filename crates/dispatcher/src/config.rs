@@ -28,29 +28,36 @@ pub struct DispatcherConfig {
     /// Requests of retries and redeliveries under way, at most, beside those; 128 by default.
     #[serde(deserialize_with = "setting::number")]
     pub retry_concurrency: usize,
-    /// Requests to one webhook under way, at most; what is over waits a moment where the endpoint
-    /// is quick, and goes back to the broker for 5 s. 32 by default.
+    /// Requests to one webhook under way, at most, however well its endpoint takes them; 512 by
+    /// default. How many it is given is found from its own answers.
     #[serde(deserialize_with = "setting::number")]
     pub per_webhook: usize,
-    /// Requests to one host under way, at most, whichever webhooks they are for; so many
-    /// connections to it there are, too. 256 by default.
+    /// Requests to one host under way, at most, whichever webhooks they are for, shared out evenly
+    /// among users; so many connections to it there are, too. 512 by default.
     #[serde(deserialize_with = "setting::number")]
     pub per_host: usize,
-    /// Requests for one user's webhooks under way, at most, slow ones not counted; 192 by
-    /// default.
-    #[serde(deserialize_with = "setting::number")]
-    pub per_user: usize,
-    /// Requests that have taken over 250 ms and left their place to others, at most, a quarter of
-    /// them for one user; 1,024 by default.
+    /// Requests that have taken over 250 ms, or are to endpoints that are slow or not known yet, at
+    /// most, shared out evenly among users; 4,096 by default. Each holds a connection.
     #[serde(deserialize_with = "setting::number")]
     pub slow_requests: usize,
-    /// Time-outs and slow network failures in a row after which a webhook's circuit opens; 8 by
-    /// default.
+    /// Time-outs and failures that took over a second in a row after which a webhook's circuit opens;
+    /// 8 by default.
     #[serde(deserialize_with = "setting::number")]
     pub circuit_failures: u32,
     /// How long an open circuit waits before it lets a probe through; 15 s by default.
     #[serde(deserialize_with = "setting::duration")]
     pub circuit_pause: Duration,
+    /// How long a delivery may outlive its schedule while its endpoint does not answer, before it
+    /// ends as failed; 24 h by default.
+    #[serde(deserialize_with = "setting::duration")]
+    pub give_up_after: Duration,
+    /// How long a dispatcher that is gone keeps the backlogs that it drained; 15 s by default.
+    #[serde(deserialize_with = "setting::duration")]
+    pub backlog_lease: Duration,
+    /// Bytes of deliveries that are read from backlogs and wait in memory, at most; 32 MiB by
+    /// default.
+    #[serde(deserialize_with = "setting::number")]
+    pub backlog_bytes: usize,
     /// How long outcomes are gathered into one transaction; 20 ms by default. A shorter time makes
     /// the database's disk busier, which others wait for; after a kill, attempts of this last time
     /// are made again.
@@ -98,12 +105,14 @@ impl Default for DispatcherConfig {
             deliver_prefetch: 256,
             concurrency: 384,
             retry_concurrency: 128,
-            per_webhook: 32,
-            per_host: 256,
-            per_user: 192,
-            slow_requests: 1_024,
+            per_webhook: 512,
+            per_host: 512,
+            slow_requests: 4_096,
             circuit_failures: 8,
             circuit_pause: Duration::from_secs(15),
+            give_up_after: Duration::from_secs(24 * 3_600),
+            backlog_lease: Duration::from_secs(15),
+            backlog_bytes: 32 * 1_024 * 1_024,
             record_linger: Duration::from_millis(20),
             record_batch: 500,
             cache_age: Duration::from_secs(30),

@@ -1,283 +1,637 @@
-//! What is under way to one webhook, to its host and for its user, and whether more may be.
+//! What is under way to one webhook, and whether more may be.
+//!
+//! A request goes when its endpoint takes it ([`crate::limit`]), its circuit and its pace allow, and
+//! there is room for its user ([`crate::room`]). One that comes with a message waits here only while
+//! that is a matter of milliseconds; otherwise it goes into the webhook's backlog, and so do all
+//! that follow it, until the backlog has ended.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use domain::AttemptReport;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use domain::{AttemptReport, FailureKind};
+use tokio::sync::oneshot;
 
 use crate::circuit::Circuit;
+use crate::limit::{Answer, Limit};
 use crate::pace::Pace;
+use crate::room::{Held, Room};
+use crate::slots::{Host, Lane, Rooms, User};
 
-/// How long a request to a full but quick endpoint waits here, before it is handed back to the
-/// broker for seconds.
-const MOMENT: Duration = Duration::from_millis(250);
+/// How long a message waits here at most: that of a request whose turn does not come by then goes
+/// into the backlog.
+pub(crate) const MOMENT: Duration = Duration::from_millis(500);
 
-/// The endpoint must be left alone for now; its delivery waits with the broker.
+/// As much may wait here as the endpoint takes in this time.
+const SOON: Duration = Duration::from_millis(250);
+
+/// So many may wait for an endpoint whatever it takes, and so many for one that is not known yet.
+const FEW: usize = 16;
+const UNKNOWN: usize = 256;
+
+/// How long a backlog elsewhere is believed in when its end is not announced.
+const ELSEWHERE: Duration = Duration::from_secs(30);
+
+/// How soon it is looked again after no file was free.
+const FILES_AGAIN: Duration = Duration::from_millis(250);
+
+/// Whether a request may be made.
+pub(crate) enum Turn {
+    /// It may.
+    Now(Entered),
+    /// In a moment; when the sender is gone, its delivery goes into the backlog.
+    Soon(oneshot::Receiver<Entered>),
+    /// In a moment, but too much of this user waits here: take nothing more until less does.
+    Full,
+    /// Its delivery goes into the backlog.
+    Backlog,
+}
+
+/// What is known of the webhook's backlog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Busy {
-    /// As many requests are under way to it, to its host or for its user as may be.
-    AtItsLimit,
-    /// Its circuit has been open for this long.
-    Open(Duration),
-    /// Its own limit a second puts the delivery off for this long.
-    Paced(Duration),
-}
-
-/// How much may be under way.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    pub(crate) per_webhook: usize,
-    pub(crate) per_host: usize,
-    pub(crate) per_user: usize,
-    /// Slow requests of one user.
-    pub(crate) slow_per_user: usize,
-    /// Slow requests to one webhook, once half of all that may be are under way.
-    pub(crate) slow_per_webhook: usize,
-    pub(crate) circuit_failures: u32,
-    pub(crate) circuit_pause: Duration,
-}
-
-/// Requests that are limited together.
-#[derive(Debug)]
-pub(crate) struct Share {
-    room: Arc<Semaphore>,
-    slow: AtomicUsize,
+enum Backlog {
+    None,
+    /// It has one, which this dispatcher may hold.
+    Known,
+    /// It has one that another dispatcher holds, believed in until then.
+    Elsewhere(Instant),
 }
 
 /// One webhook's.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    webhook: Share,
-    pub(crate) host: Arc<Share>,
-    pub(crate) user: Arc<Share>,
-    pub(crate) pace: Pace,
-    circuit: Mutex<Circuit>,
-    waiting: AtomicUsize,
+    pub(crate) user: Arc<User>,
+    pub(crate) host: Arc<Host>,
+    /// What its user holds of the room at the host.
+    at_host: Arc<Held>,
+    rooms: Arc<Rooms>,
+    state: Mutex<State>,
 }
 
-/// Of the webhook, the host and, until the request is slow, the user.
-type Permits = [Option<OwnedSemaphorePermit>; 3];
+#[derive(Debug)]
+struct State {
+    limit: Limit,
+    circuit: Circuit,
+    pace: Pace,
+    backlog: Backlog,
+    under_way: usize,
+    /// Of those, by where they are counted.
+    kinds: [usize; Kind::COUNT],
+    waiting: VecDeque<Waiter>,
+    /// Whether it stands in the ring of a room.
+    in_ring: bool,
+    /// When it is looked at again by itself.
+    again: Option<Instant>,
+}
 
-/// A request that is counted until this is dropped.
+#[derive(Debug)]
+struct Waiter {
+    lane: Lane,
+    /// With a message, which is counted among those that wait here.
+    counted: bool,
+    wake: oneshot::Sender<Entered>,
+}
+
+/// Where a request is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Quick(Lane),
+    Slow,
+}
+
+impl Kind {
+    const COUNT: usize = 3;
+
+    fn place(self) -> usize {
+        match self {
+            Self::Quick(Lane::First) => 0,
+            Self::Quick(Lane::Later) => 1,
+            Self::Slow => 2,
+        }
+    }
+}
+
+/// Why a request cannot be made now.
+enum Blocked<'a> {
+    /// The endpoint has as many as it takes.
+    Limit,
+    /// Not before then.
+    Until(Instant),
+    /// Others use the room.
+    Room(&'a Room),
+    /// No file is free for a connection.
+    Files,
+}
+
+/// A request that may be made. It is counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Entered {
     gate: Arc<Gate>,
-    permits: Permits,
-    slow: bool,
-    /// How long it must wait before it is made.
-    pub(crate) wait: Duration,
-}
-
-impl Share {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { room: Arc::new(Semaphore::new(limit)), slow: AtomicUsize::new(0) }
-    }
-
-    fn slow(&self) -> usize {
-        self.slow.load(Ordering::Acquire)
-    }
+    kind: Kind,
+    /// How many were under way with it.
+    among: usize,
 }
 
 impl Gate {
-    pub(crate) fn new(limits: &Limits, host: Arc<Share>, user: Arc<Share>) -> Self {
-        Self {
-            webhook: Share::new(limits.per_webhook),
-            host,
-            user,
+    pub(crate) fn new(rooms: Arc<Rooms>, host: Arc<Host>, user: Arc<User>) -> Self {
+        let state = State {
+            limit: Limit::new(rooms.per_webhook),
+            circuit: Circuit::default(),
             pace: Pace::default(),
-            circuit: Mutex::default(),
-            waiting: AtomicUsize::new(0),
-        }
-    }
-
-    fn shares(&self) -> [&Share; 3] {
-        [&self.webhook, &self.host, &self.user]
-    }
-
-    /// Counts a request, if it may be made; `fresh` when it is its delivery's first.
-    ///
-    /// # Errors
-    /// [`Busy`] when it may not.
-    pub(crate) fn enter(
-        self: &Arc<Self>,
-        limits: &Limits,
-        scarce: bool,
-        fresh: bool,
-    ) -> Result<Entered, Busy> {
-        if self.user.slow() >= limits.slow_per_user
-            || (scarce && self.webhook.slow() >= limits.slow_per_webhook)
-        {
-            return Err(Busy::AtItsLimit);
-        }
-        let mut permits = Permits::default();
-        for (share, permit) in self.shares().into_iter().zip(&mut permits) {
-            let room = share.room.clone().try_acquire_owned();
-            *permit = Some(room.map_err(|_| Busy::AtItsLimit)?);
-        }
-        self.admit(permits, limits, fresh)
-    }
-
-    /// Whether it pays to wait a moment for room: the endpoint is quick and few wait already.
-    pub(crate) fn is_quick(&self, limits: &Limits) -> bool {
-        self.webhook.slow() == 0 && self.waiting.load(Ordering::Acquire) < 8 * limits.per_webhook
-    }
-
-    /// Waits a moment for room.
-    ///
-    /// # Errors
-    /// [`Busy`] when there was none.
-    pub(crate) async fn enter_soon(
-        self: &Arc<Self>,
-        limits: &Limits,
-        fresh: bool,
-    ) -> Result<Entered, Busy> {
-        self.waiting.fetch_add(1, Ordering::AcqRel);
-        let entering = async {
-            let mut permits = Permits::default();
-            for (share, permit) in self.shares().into_iter().zip(&mut permits) {
-                *permit = Some(share.room.clone().acquire_owned().await.ok()?);
-            }
-            Some(permits)
+            backlog: Backlog::None,
+            under_way: 0,
+            kinds: [0; Kind::COUNT],
+            waiting: VecDeque::new(),
+            in_ring: false,
+            again: None,
         };
-        let entered = tokio::time::timeout(MOMENT, entering).await;
-        self.waiting.fetch_sub(1, Ordering::AcqRel);
-        self.admit(entered.ok().flatten().ok_or(Busy::AtItsLimit)?, limits, fresh)
+        Self { at_host: host.held_by(&user), user, host, rooms, state: Mutex::new(state) }
     }
 
-    fn admit(
-        self: &Arc<Self>,
-        permits: Permits,
-        limits: &Limits,
-        fresh: bool,
-    ) -> Result<Entered, Busy> {
+    /// The same webhook at another host: what its old one did says nothing of the new one.
+    pub(crate) fn moved(&self, host: Arc<Host>) -> Self {
+        let moved = Self::new(self.rooms.clone(), host, self.user.clone());
+        moved.lock().backlog = self.lock().backlog;
+        moved
+    }
+
+    /// Names its user among those who wait for room.
+    pub(crate) fn user_key(&self) -> usize {
+        Arc::as_ptr(&self.user).addr()
+    }
+
+    /// Sets its own limit, in deliveries a second.
+    pub(crate) fn set_pace(&self, per_second: Option<u32>) {
+        self.lock().pace.set(per_second);
+    }
+
+    /// Whether it has one.
+    pub(crate) fn is_paced(&self) -> bool {
+        self.lock().pace.is_set()
+    }
+
+    /// Asks for a request that comes with a message.
+    pub(crate) fn ask(self: &Arc<Self>, lane: Lane) -> Turn {
+        let mut state = self.lock();
         let now = Instant::now();
-        self.circuit().admits(now, limits.circuit_pause).map_err(Busy::Open)?;
-        let wait = self.pace.reserve(now, fresh).map_err(Busy::Paced)?;
-        Ok(Entered { gate: self.clone(), permits, slow: false, wait })
+        if state.has_backlog(now) || state.pace.is_set() {
+            return Turn::Backlog;
+        }
+        if state.waiting.is_empty() {
+            match self.start(&mut state, lane, now) {
+                Ok(entered) => return Turn::Now(entered),
+                Err(Blocked::Until(_) | Blocked::Files) => return self.backlog(state),
+                Err(Blocked::Limit | Blocked::Room(_)) => {}
+            }
+        }
+        if state.waiting.len() >= state.may_wait() {
+            return self.backlog(state);
+        }
+        if !self.rooms.waiting.take(&self.user.waiting, state.waiting.len()) {
+            return if state.limit.is_quick() { Turn::Full } else { self.backlog(state) };
+        }
+        let turn = state.wait(lane, true);
+        let woken = self.start_waiting(&mut state);
+        drop(state);
+        self.wake(woken);
+        Turn::Soon(turn)
     }
 
-    /// Remembers what came of an attempt.
-    pub(crate) fn note(&self, report: &AttemptReport, limits: &Limits) {
-        let (failures, pause) = (limits.circuit_failures, limits.circuit_pause);
-        self.circuit().note(report, Instant::now(), failures, pause);
+    /// Asks for a request that comes from the backlog, which waits for as long as it takes.
+    pub(crate) fn ask_from_backlog(self: &Arc<Self>) -> oneshot::Receiver<Entered> {
+        let turn = self.lock().wait(Lane::Later, false);
+        self.pump();
+        turn
+    }
+
+    /// All that wait here go into the backlog, and so do those that follow.
+    pub(crate) fn spill(&self) {
+        self.backlog(self.lock());
+    }
+
+    fn backlog(&self, mut state: MutexGuard<'_, State>) -> Turn {
+        state.backlog = Backlog::Known;
+        let (gone, stay) = std::mem::take(&mut state.waiting).into_iter().partition(|w| w.counted);
+        state.waiting = stay;
+        drop(state);
+        self.no_longer_wait(gone);
+        Turn::Backlog
+    }
+
+    fn no_longer_wait(&self, gone: VecDeque<Waiter>) {
+        gone.iter().for_each(|_| self.rooms.waiting.give_back(&self.user.waiting));
+        if !gone.is_empty() {
+            self.rooms.less_waits.notify_waiters();
+        }
+    }
+
+    /// The webhook has a backlog; `elsewhere` when another dispatcher holds it.
+    pub(crate) fn has_backlog(&self, elsewhere: bool) {
+        let until = Instant::now() + ELSEWHERE;
+        let known = if elsewhere { Backlog::Elsewhere(until) } else { Backlog::Known };
+        self.lock().backlog = known;
+    }
+
+    /// The webhook's backlog has ended.
+    pub(crate) fn backlog_ended(&self) {
+        self.lock().backlog = Backlog::None;
+    }
+
+    /// Lets those go that may.
+    pub(crate) fn pump(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.in_ring = false;
+        let woken = self.start_waiting(&mut state);
+        drop(state);
+        self.wake(woken);
+    }
+
+    fn start_waiting(self: &Arc<Self>, state: &mut State) -> Vec<(Waiter, Entered)> {
+        let (mut woken, now) = (Vec::new(), Instant::now());
+        loop {
+            while state.waiting.front().is_some_and(|first| first.wake.is_closed()) {
+                let left = state.waiting.pop_front();
+                self.no_longer_wait(left.into_iter().filter(|left| left.counted).collect());
+            }
+            let Some(lane) = state.waiting.front().map(|first| first.lane) else { break };
+            match self.start(state, lane, now) {
+                Ok(entered) => woken.extend(state.waiting.pop_front().map(|w| (w, entered))),
+                // Room may have come free just before it stood in the ring.
+                Err(Blocked::Room(room)) if !std::mem::replace(&mut state.in_ring, true) => {
+                    room.wait(self);
+                }
+                Err(blocked) => {
+                    self.look_again(state, &blocked, now);
+                    break;
+                }
+            }
+        }
+        woken
+    }
+
+    /// After the lock is released: who is woken may have left, and ends what was begun for them.
+    fn wake(&self, woken: Vec<(Waiter, Entered)>) {
+        for (waiter, entered) in woken {
+            if waiter.counted {
+                self.rooms.waiting.give_back(&self.user.waiting);
+                self.rooms.less_waits.notify_waiters();
+            }
+            drop(waiter.wake.send(entered));
+        }
+    }
+
+    fn look_again(self: &Arc<Self>, state: &mut State, blocked: &Blocked<'_>, now: Instant) {
+        let at = match *blocked {
+            // Whoever ends lets the next one go.
+            Blocked::Limit | Blocked::Room(_) => return,
+            Blocked::Files => now + FILES_AGAIN,
+            Blocked::Until(at) => at,
+        };
+        if state.again.is_some_and(|again| again > now && again <= at) {
+            return;
+        }
+        state.again = Some(at);
+        let gate = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep_until(at.into()).await;
+            if let Some(gate) = gate.upgrade() {
+                gate.pump();
+            }
+        });
+    }
+
+    /// Counts a request, if it may be made.
+    fn start(
+        self: &Arc<Self>,
+        state: &mut State,
+        lane: Lane,
+        now: Instant,
+    ) -> Result<Entered, Blocked<'_>> {
+        if state.under_way >= state.limit.allows() {
+            return Err(Blocked::Limit);
+        }
+        state.circuit.admits(now).map_err(Blocked::Until)?;
+        state.pace.admits(now).map_err(Blocked::Until)?;
+        if !self.rooms.files.has_room() {
+            return Err(Blocked::Files);
+        }
+        if !self.host.room.take(&self.at_host, state.under_way) {
+            return Err(Blocked::Room(&self.host.room));
+        }
+        let kind = if state.limit.is_quick() { Kind::Quick(lane) } else { Kind::Slow };
+        let (room, held) = self.counted(kind);
+        if !room.take(held, state.kinds[kind.place()]) {
+            self.host.room.give_back(&self.at_host);
+            return Err(Blocked::Room(room));
+        }
+        state.circuit.goes(now, self.rooms.circuit_pause);
+        state.pace.goes(now);
+        self.rooms.files.begun();
+        state.under_way += 1;
+        state.kinds[kind.place()] += 1;
+        Ok(Entered { gate: self.clone(), kind, among: state.under_way })
+    }
+
+    fn counted(&self, kind: Kind) -> (&Room, &Held) {
+        match kind {
+            Kind::Quick(Lane::First) => (&self.rooms.first, &self.user.first),
+            Kind::Quick(Lane::Later) => (&self.rooms.later, &self.user.later),
+            Kind::Slow => (&self.rooms.slow, &self.user.slow),
+        }
+    }
+
+    /// Since when its endpoint has not answered, while its circuit is open.
+    pub(crate) fn silent_since(&self) -> Option<Instant> {
+        self.lock().circuit.open_since()
+    }
+
+    /// Another dispatcher has found that its endpoint does not answer, for this long.
+    pub(crate) fn is_silent(&self, since: Instant) {
+        self.lock().circuit.open(since);
     }
 
     /// Whether there is nothing to remember of it.
-    pub(crate) fn is_untroubled(&self) -> bool {
-        self.circuit().is_untroubled()
+    pub(crate) fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.under_way == 0
+            && state.waiting.is_empty()
+            && state.circuit.is_untroubled()
+            && state.backlog == Backlog::None
     }
 
     /// Requests that wait a moment for room.
     pub(crate) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Acquire)
+        self.lock().waiting.iter().filter(|waiter| waiter.counted).count()
     }
 
-    /// Whether its endpoint is left alone, but for probes.
-    pub(crate) fn is_open(&self) -> bool {
-        self.circuit().is_open()
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No panic can leave it half-changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_backlog(&mut self, now: Instant) -> bool {
+        if matches!(self.backlog, Backlog::Elsewhere(until) if until <= now) {
+            self.backlog = Backlog::None;
+        }
+        self.backlog != Backlog::None
     }
 
-    fn circuit(&self) -> std::sync::MutexGuard<'_, Circuit> {
-        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How many messages may wait here: those whose turn comes soon.
+    fn may_wait(&self) -> usize {
+        let Some(typical) = self.limit.typical() else { return UNKNOWN };
+        let rounds = SOON.as_micros() / typical.as_micros().max(1);
+        let soon = rounds.saturating_mul(self.limit.allows() as u128);
+        usize::try_from(soon).unwrap_or(usize::MAX).max(FEW)
+    }
+
+    fn wait(&mut self, lane: Lane, counted: bool) -> oneshot::Receiver<Entered> {
+        let (wake, turn) = oneshot::channel();
+        self.waiting.push_back(Waiter { lane, counted, wake });
+        turn
     }
 }
 
 impl Entered {
-    /// Counts it among the slow ones from now on: its user may make another quick one.
+    /// It has taken 250 ms: its slot goes to others, and it keeps a place among the slow ones. What
+    /// waits for an endpoint that has not answered yet waits no longer.
     pub(crate) fn becomes_slow(&mut self) {
-        if !std::mem::replace(&mut self.slow, true) {
-            self.permits[2] = None;
-            for share in self.gate.shares() {
-                share.slow.fetch_add(1, Ordering::AcqRel);
-            }
+        if self.kind == Kind::Slow {
+            return self.spill_if_unknown();
         }
+        let before = std::mem::replace(&mut self.kind, Kind::Slow);
+        let (gate, user) = (&self.gate, &self.gate.user);
+        gate.rooms.slow.force(&user.slow);
+        let (room, held) = gate.counted(before);
+        let mut state = gate.lock();
+        state.kinds[before.place()] -= 1;
+        state.kinds[Kind::Slow.place()] += 1;
+        drop(state);
+        room.give_back(held);
+        room.wake();
+        self.spill_if_unknown();
+    }
+
+    fn spill_if_unknown(&self) {
+        let state = self.gate.lock();
+        if state.limit.typical().is_none() && state.waiting.iter().any(|waiter| waiter.counted) {
+            self.gate.backlog(state);
+        }
+    }
+
+    /// It has taken a second and goes on.
+    pub(crate) fn hangs(&self) {
+        let mut state = self.gate.lock();
+        let under_way = state.under_way;
+        state.limit.hangs(Instant::now(), under_way);
+    }
+
+    /// What came of it.
+    pub(crate) fn note(&self, report: &AttemptReport) {
+        let now = Instant::now();
+        let mut state = self.gate.lock();
+        state.limit.ended(now, report.duration, answer(report), self.among);
+        let rooms = &self.gate.rooms;
+        state.circuit.note(report, now, rooms.circuit_failures, rooms.circuit_pause);
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        if self.slow {
-            for share in self.gate.shares() {
-                share.slow.fetch_sub(1, Ordering::AcqRel);
-            }
-        }
+        let gate = self.gate.clone();
+        let (room, held) = gate.counted(self.kind);
+        room.give_back(held);
+        gate.host.room.give_back(&gate.at_host);
+        let mut state = gate.lock();
+        state.under_way -= 1;
+        state.kinds[self.kind.place()] -= 1;
+        let woken = gate.start_waiting(&mut state);
+        drop(state);
+        gate.wake(woken);
+        room.wake();
+        gate.host.room.wake();
+    }
+}
+
+/// How an endpoint took a request.
+fn answer(report: &AttemptReport) -> Answer {
+    match report.failure.as_ref().map(|failure| failure.kind) {
+        Some(FailureKind::Timeout) => Answer::TimedOut,
+        Some(FailureKind::Status) if matches!(report.status, Some(429 | 503)) => Answer::Overload,
+        None | Some(FailureKind::Status | FailureKind::Redirect) => Answer::Ok,
+        Some(_) => Answer::Failed,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DispatcherConfig;
+    use crate::files::Files;
+    use crate::slots::Slots;
+    use domain::WebhookId;
 
-    const LIMITS: Limits = Limits {
-        per_webhook: 4,
-        per_host: 6,
-        per_user: 5,
-        slow_per_user: 3,
-        slow_per_webhook: 1,
-        circuit_failures: 3,
-        circuit_pause: Duration::from_secs(15),
-    };
+    struct House(Slots);
 
-    fn shares() -> (Arc<Share>, Arc<Share>) {
-        (Arc::new(Share::new(LIMITS.per_host)), Arc::new(Share::new(LIMITS.per_user)))
+    impl House {
+        fn new(change: impl FnOnce(&mut DispatcherConfig)) -> Self {
+            let mut config = DispatcherConfig::default();
+            change(&mut config);
+            Self(Slots::new(&config, Files::unwatched()))
+        }
+
+        fn gate(&self, user: &str, host: &str) -> Arc<Gate> {
+            self.0.gate(WebhookId::generate(), &user.parse().unwrap(), host.to_owned())
+        }
     }
 
-    fn gate(host: &Arc<Share>, user: &Arc<Share>) -> Arc<Gate> {
-        Arc::new(Gate::new(&LIMITS, host.clone(), user.clone()))
+    fn now(gate: &Arc<Gate>) -> Entered {
+        match gate.ask(Lane::First) {
+            Turn::Now(entered) => entered,
+            _ => panic!("it may go"),
+        }
     }
 
-    fn fill(gate: &Arc<Gate>) -> Vec<Entered> {
-        std::iter::from_fn(|| gate.enter(&LIMITS, false, true).ok()).take(100).collect()
+    fn soon(gate: &Arc<Gate>) -> oneshot::Receiver<Entered> {
+        match gate.ask(Lane::First) {
+            Turn::Soon(turn) => turn,
+            _ => panic!("it may go soon"),
+        }
     }
 
-    #[test]
-    fn a_webhook_a_user_and_a_host_have_their_limits_and_what_ends_makes_room() {
-        let (host, user) = shares();
-        let (first, second) = (gate(&host, &user), gate(&host, &user));
-        let stranger = gate(&host, &shares().1);
-        let mut held = fill(&first);
-        assert_eq!(held.len(), 4, "the webhook has four");
-        held.extend(fill(&second));
-        assert_eq!(held.len(), 5, "the user has five");
-        assert_eq!(fill(&stranger).len(), 1, "the host has six");
+    fn is_backlog(gate: &Arc<Gate>) -> bool {
+        matches!(gate.ask(Lane::First), Turn::Backlog)
+    }
+
+    fn answered(entered: Entered, took: Duration) {
+        entered.note(&AttemptReport {
+            started_at: time::OffsetDateTime::UNIX_EPOCH,
+            duration: took,
+            status: Some(200),
+            address: None,
+            response: Default::default(),
+            retry_after: None,
+            failure: None,
+        });
+    }
+
+    fn all_now(gate: &Arc<Gate>) -> Vec<Entered> {
+        std::iter::from_fn(|| match gate.ask(Lane::First) {
+            Turn::Now(entered) => Some(entered),
+            _ => None,
+        })
+        .take(10_000)
+        .collect()
+    }
+
+    /// An endpoint that has answered quickly for a while.
+    async fn quick(house: &House, user: &str, host: &str) -> Arc<Gate> {
+        let gate = house.gate(user, host);
+        for _ in 0..50 {
+            let held: Vec<Entered> = (0..4).map(|_| now(&gate)).collect();
+            held.into_iter().for_each(|entered| answered(entered, Duration::from_millis(2)));
+        }
+        gate
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_go_in_order_as_others_end() {
+        let house = House::new(|_| {});
+        let gate = house.gate("usr_1", "a");
+        let mut held = all_now(&gate);
+        assert_eq!(held.len(), 4, "a new endpoint gets few");
+        let (mut first, mut second) = (soon(&gate), soon(&gate));
+        assert!(first.try_recv().is_err());
+        answered(held.pop().unwrap(), Duration::from_millis(2));
+        assert!(first.try_recv().is_ok());
+        answered(held.pop().unwrap(), Duration::from_millis(2));
+        assert!(second.try_recv().is_ok());
+    }
+
+    #[tokio::test]
+    async fn once_it_has_a_backlog_all_that_comes_goes_there_until_it_has_ended() {
+        let house = House::new(|_| {});
+        let gate = house.gate("usr_1", "a");
+        let held = all_now(&gate);
+        let mut waiting = soon(&gate);
+        gate.spill();
+        assert_eq!(waiting.try_recv().err(), Some(oneshot::error::TryRecvError::Closed));
         drop(held);
-        assert_eq!(fill(&stranger).len(), 4);
+        assert!(is_backlog(&gate), "whatever the endpoint takes");
+        let turn = gate.ask_from_backlog().await.unwrap();
+        assert!(is_backlog(&gate));
+        drop(turn);
+        gate.backlog_ended();
+        drop(now(&gate));
     }
 
-    #[test]
-    fn slow_requests_leave_room_for_quick_ones_but_not_without_end() {
-        let (host, user) = shares();
-        let gate = gate(&host, &user);
-        let mut slow = gate.enter(&LIMITS, false, true).unwrap();
-        slow.becomes_slow();
-        slow.becomes_slow();
-        assert_eq!((host.slow(), user.room.available_permits()), (1, 5));
-        assert!(gate.enter(&LIMITS, false, true).is_ok());
-        assert_eq!(gate.enter(&LIMITS, true, true).err(), Some(Busy::AtItsLimit), "scarce");
-        let mut others = fill(&gate);
-        assert_eq!(others.len(), 3, "the slow one counts for its webhook");
-        others.iter_mut().take(2).for_each(Entered::becomes_slow);
-        others.truncate(2);
-        assert_eq!(gate.enter(&LIMITS, false, true).err(), Some(Busy::AtItsLimit), "three slow");
-        drop((others, slow));
-        assert_eq!((user.slow(), fill(&gate).len()), (0, 4));
+    #[tokio::test]
+    async fn what_waits_for_an_unknown_endpoint_goes_into_the_backlog_when_it_is_slow() {
+        let house = House::new(|_| {});
+        let gate = house.gate("usr_1", "a");
+        let mut held = all_now(&gate);
+        let waiting: Vec<_> = (0..100).map(|_| soon(&gate)).collect();
+        held[0].becomes_slow();
+        for turn in waiting {
+            assert!(turn.await.is_err());
+        }
+        assert!(is_backlog(&gate));
+        assert_eq!(gate.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_of_slow_requests_leaves_quick_endpoints_their_slots() {
+        let house = House::new(|config| config.slow_requests = 64);
+        let quick = quick(&house, "usr_quick", "quick").await;
+        let mut hanging = Vec::new();
+        for user in 0..40 {
+            for webhook in 0..20 {
+                let gate = house.gate(&format!("usr_{user}"), &format!("h{user}.{webhook}"));
+                hanging.extend(all_now(&gate));
+            }
+        }
+        assert!(hanging.len() <= 64, "{}", hanging.len());
+        assert!(all_now(&quick).len() >= 4);
+    }
+
+    #[tokio::test]
+    async fn users_have_equal_parts_of_a_host_whatever_number_of_webhooks_they_have() {
+        let house = House::new(|config| config.per_host = 100);
+        let many: Vec<_> = (0..100).map(|_| house.gate("usr_many", "shared")).collect();
+        let mut held: Vec<_> = many.iter().flat_map(all_now).collect();
+        assert!(held.len() <= 80, "{}", held.len());
+        let other = house.gate("usr_other", "shared");
+        let others = all_now(&other);
+        assert_eq!(others.len(), 4);
+        // What the many give back, they get back only as far as it is theirs.
+        held.truncate(60);
+        assert!(!all_now(&house.gate("usr_third", "shared")).is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_endpoint_is_waited_for_a_moment_as_long_as_it_is_quick() {
-        let (host, user) = shares();
-        let gate = gate(&host, &user);
-        let mut held = fill(&gate);
-        assert_eq!(gate.enter_soon(&LIMITS, true).await.err(), Some(Busy::AtItsLimit));
-        let (waited, ()) = tokio::join!(gate.enter_soon(&LIMITS, true), async {
-            tokio::time::sleep(MOMENT / 2).await;
-            held.pop();
-        });
-        assert!(waited.is_ok());
-        assert!(gate.is_quick(&LIMITS));
-        held[0].becomes_slow();
-        assert!(!gate.is_quick(&LIMITS));
+    async fn what_finds_no_room_goes_when_others_give_it_back() {
+        let house = House::new(|config| config.slow_requests = 8);
+        let first = house.gate("usr_1", "a");
+        let held = all_now(&first);
+        let (second, third) = (house.gate("usr_2", "b"), house.gate("usr_3", "c"));
+        let others: Vec<Entered> = all_now(&second).into_iter().chain(all_now(&third)).collect();
+        let waiting = second.ask_from_backlog();
+        drop((held, others));
+        let turn = tokio::time::timeout(Duration::from_secs(1), waiting).await;
+        assert!(turn.is_ok_and(|turn| turn.is_ok()));
+    }
+
+    #[tokio::test]
+    async fn a_webhook_with_a_pace_is_served_from_its_backlog_alone() {
+        let house = House::new(|_| {});
+        let gate = house.gate("usr_1", "a");
+        gate.set_pace(Some(20));
+        assert!(is_backlog(&gate));
+        let began = Instant::now();
+        for _ in 0..5 {
+            drop(gate.ask_from_backlog().await.unwrap());
+        }
+        assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
     }
 }

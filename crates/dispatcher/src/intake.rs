@@ -7,12 +7,13 @@ use std::time::Duration;
 use broker::{Incoming, Queue};
 use domain::{Cause, DeliveryId, DeliveryTask, Event, Rejection};
 use store::StoreError;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use crate::Context;
 use crate::attempts::{self, Job};
-use crate::claims::{Claim, Claimed, Part};
-use crate::gate::{Busy, Entered};
+use crate::claims::{Claim, Claimed, Held};
+use crate::gate::{Entered, Gate, MOMENT, Turn};
 use crate::progress::{Need, need};
 use crate::recorder::Finished;
 use crate::rejected::reject;
@@ -20,9 +21,13 @@ use crate::slots::Lane;
 use crate::subscribers::Subscriber;
 use crate::suspects::{self, Suspicion};
 
-/// Delivery tasks that arrive this much too early are kept in memory instead of sent round, a
-/// quarter of what is taken at most.
-const SHORT_WAIT: Duration = Duration::from_secs(6);
+/// A task that is early by so little is waited for with its message.
+const AT_ONCE: Duration = Duration::from_millis(250);
+
+/// How often, and after which pauses at most, room is asked for where a quick endpoint's user has too
+/// much in memory.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Events with more bytes than this are worked on beside the others: filters may need
 /// milliseconds for them, in which the next ones would wait.
@@ -133,23 +138,15 @@ async fn task(context: &Arc<Context>, incoming: Incoming, suspicion: Option<Susp
     };
     let (context, spawner) = (context.clone(), context.tasks.clone());
     spawner.spawn(async move {
-        let left = task.not_before.map(|due| due - context.clock.now());
-        match left.and_then(|left| Duration::try_from(left).ok()) {
-            Some(left) if !left.is_zero() => {
-                let patient = context.patience.try_acquire().ok().filter(|_| left <= SHORT_WAIT);
-                if patient.is_none() {
-                    return put_off(&context, &claim, &task).await;
-                }
-                tokio::time::sleep(left).await;
-            }
-            _ => {}
+        if !wait_for_its_time(&context, &claim, &task).await {
+            return;
         }
         let Some(found) = known_subscriber(&context, &task).await else {
             return;
         };
         match found {
             None => {
-                attempts::cancel(&context, claim.part(), &task).await;
+                attempts::cancel(&context, Held::Message(claim.part()), &task).await;
                 claim.settle_first();
             }
             Some(subscriber) => {
@@ -157,6 +154,24 @@ async fn task(context: &Arc<Context>, incoming: Incoming, suspicion: Option<Susp
             }
         }
     });
+}
+
+/// Waits until `task` is due. Its message is acknowledged meanwhile, and its row brings it back if
+/// this process ends; false when it is to be left to that.
+async fn wait_for_its_time(context: &Context, claim: &Arc<Claim>, task: &DeliveryTask) -> bool {
+    let Some(due) = task.not_before else { return true };
+    let Ok(left) = Duration::try_from(due - context.clock.now()) else { return true };
+    if left <= AT_ONCE {
+        tokio::time::sleep(left).await;
+        return true;
+    }
+    attempts::wait_until(context, Held::Message(claim.part()), task, due).await;
+    claim.settle_first();
+    let Ok(_early) = context.patience.try_acquire() else { return false };
+    tokio::select! {
+        () = context.stop.cancelled() => false,
+        () = tokio::time::sleep(left) => true,
+    }
 }
 
 /// An attempt of a delivery: its successor is other work.
@@ -176,7 +191,7 @@ async fn resume(
         return;
     };
     for (mut task, subscriber) in tasks {
-        match need(recorded.get(&task.id), task.attempt) {
+        match need(recorded.get(&task.id), task.attempt, context.clock.now()) {
             Need::Attempt => begin(context, claim, task, subscriber, lane).await,
             Need::Nothing => {}
             Need::Plan { attempt, due } => {
@@ -188,7 +203,7 @@ async fn resume(
     claim.settle_first();
 }
 
-/// Starts an attempt, once there is a slot for it.
+/// Starts an attempt, or sees to it that it is started when its turn comes.
 async fn begin(
     context: &Arc<Context>,
     claim: &Arc<Claim>,
@@ -196,55 +211,75 @@ async fn begin(
     subscriber: Arc<Subscriber>,
     lane: Lane,
 ) {
-    let part = claim.part();
-    match context.slots.enter(&subscriber.gate, lane) {
-        Ok(entered) if entered.wait.is_zero() => {
-            let slot = context.slots.slot(entered, lane).await;
-            let job = Job { task, subscriber, slot, part };
+    let held = Held::Message(claim.part());
+    if subscriber.ordered {
+        return in_order(context, held, &task).await;
+    }
+    match turn(context, &subscriber.gate, lane).await {
+        Turn::Now(entered) => {
+            let job = Job { task, subscriber, entered, held };
             context.tasks.spawn(attempts::attempt(context.clone(), job));
         }
-        Err(Busy::AtItsLimit) if !context.slots.is_quick(&subscriber.gate) => {
-            attempts::defer(context, part, task, Busy::AtItsLimit).await;
-        }
-        entered => {
+        Turn::Soon(turn) => {
             // A wait of its webhook's own, which holds up nobody else.
-            let later = begin_later(context.clone(), entered, task, subscriber, lane, part);
-            context.tasks.spawn(later);
+            context.tasks.spawn(begin_soon(context.clone(), turn, task, subscriber, held));
         }
+        Turn::Full | Turn::Backlog => attempts::defer(context, held, &task).await,
     }
 }
 
-/// Makes an attempt after a moment: when there is room for it, or its pace allows.
-async fn begin_later(
+/// Asks for the turn of a delivery to the webhook of `gate`. Where its user has so much in memory
+/// that a quick endpoint does not keep up, nothing more is taken for a moment.
+async fn turn(context: &Context, gate: &Arc<Gate>, lane: Lane) -> Turn {
+    for _ in 0..TRIES {
+        match gate.ask(lane) {
+            Turn::Full => context.slots.less_waits(PAUSE).await,
+            turn => return turn,
+        }
+    }
+    gate.spill();
+    Turn::Backlog
+}
+
+/// Makes an attempt when its turn comes; what must wait longer goes into the backlog.
+async fn begin_soon(
     context: Arc<Context>,
-    mut entered: Result<Entered, Busy>,
+    turn: oneshot::Receiver<Entered>,
     task: DeliveryTask,
     subscriber: Arc<Subscriber>,
-    lane: Lane,
-    part: Part,
+    held: Held,
 ) {
-    if entered.as_ref().is_err_and(|busy| *busy == Busy::AtItsLimit) {
-        entered = context.slots.enter_soon(&subscriber.gate, lane).await;
-    }
-    match entered {
-        Err(busy) => attempts::defer(&context, part, task, busy).await,
-        Ok(entered) => {
-            tokio::time::sleep(entered.wait).await;
-            let slot = context.slots.slot(entered, lane).await;
-            attempts::attempt(context, Job { task, subscriber, slot, part }).await;
+    match tokio::time::timeout(MOMENT, turn).await {
+        Ok(Ok(entered)) => {
+            attempts::attempt(context, Job { task, subscriber, entered, held }).await;
+        }
+        Ok(Err(_)) => attempts::defer(&context, held, &task).await,
+        Err(_) => {
+            subscriber.gate.spill();
+            attempts::defer(&context, held, &task).await;
         }
     }
 }
 
-/// Sends a whole task that came early back to wait.
-async fn put_off(context: &Context, claim: &Arc<Claim>, task: &DeliveryTask) {
-    put_off_part(context, claim, task).await;
-    claim.settle_first();
+/// A delivery of an ordered webhook: its place is that of its event in the history. What no event
+/// brings (a redelivery, one that the history has not placed in time) goes to the end.
+async fn in_order(context: &Context, held: Held, task: &DeliveryTask) {
+    if task.cause == Cause::Event && task.not_before.is_none() {
+        return attempts::leave_to_order(context, held, task).await;
+    }
+    if task.cause == Cause::Event && task.attempt == 1 {
+        tracing::warn!(
+            delivery.id = %task.id,
+            "the history does not know the event of an ordered delivery: it goes to the end"
+        );
+    }
+    attempts::defer(context, held, task).await;
 }
 
 async fn put_off_part(context: &Context, claim: &Arc<Claim>, task: &DeliveryTask) {
     let next = crate::retries::delayed(&context.schedule, task, context.clock.now());
-    let finished = Finished { outcome: None, next: Some(next), part: claim.part() };
+    let held = Held::Message(claim.part());
+    let finished = Finished { outcome: None, next: Some(next), held };
     context.recorder.finish(finished).await;
 }
 

@@ -7,21 +7,27 @@
 
 mod attempts;
 mod audit_retention;
+mod backlog;
 mod circuit;
 mod claims;
 mod config;
+mod drain;
 mod exhaustion;
+mod files;
 mod gate;
 mod intake;
 mod jobs;
+mod limit;
 mod metrics;
 mod notices;
+mod ordered;
 mod pace;
 mod progress;
 mod recorder;
 mod rejected;
 mod retention;
 mod retries;
+mod room;
 mod slots;
 mod subscribers;
 mod suspects;
@@ -35,15 +41,17 @@ use broker::{Queue, SharedBroker};
 use delivery::Sender;
 use domain::{Schedule, SteadyClock};
 use store::Store;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use config::DispatcherConfig;
 pub use watch::Watch;
 
+use crate::backlog::Backlogs;
 use crate::claims::Claims;
 use crate::exhaustion::Exhaustion;
+use crate::files::Files;
 use crate::notices::{Failing, Notices};
 use crate::progress::Progress;
 use crate::recorder::Recorder;
@@ -71,6 +79,10 @@ pub struct Parts {
     pub watch: Arc<Watch>,
 }
 
+/// Deliveries that came before their time and wait for it in memory, at most; the rows of the others
+/// bring them back.
+const EARLY: usize = 1_024;
+
 /// What every task of a running dispatcher shares.
 struct Context {
     store: Store,
@@ -82,6 +94,11 @@ struct Context {
     subscribers: Subscribers,
     claims: Claims,
     slots: Arc<Slots>,
+    backlogs: Backlogs,
+    /// Told when a webhook was changed, made or deleted.
+    webhooks_changed: Notify,
+    /// How long a delivery may outlive its schedule while its endpoint does not answer.
+    give_up_after: Duration,
     /// For deliveries that came too early and wait here.
     patience: Semaphore,
     progress: Progress,
@@ -104,14 +121,19 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let (notices, told) = Notices::new();
     let judge = (notices.clone(), notices::rules(&schedule, &config));
+    let (backlogs, news) = Backlogs::new(&config);
+    let reporter = backlogs.reporter();
     let (recorder, recording) =
-        recorder::start(store.clone(), broker.clone(), &config, judge, stop.clone());
-    let slots = Arc::new(Slots::new(&config));
+        recorder::start(store.clone(), broker.clone(), &config, judge, reporter, stop.clone());
+    let slots = Arc::new(Slots::new(&config, Files::watched()));
     let context = Arc::new(Context {
         subscribers: Subscribers::new(store.clone(), slots.clone(), &config),
         claims: Claims::new(config.remembered_events),
         slots,
-        patience: Semaphore::new(usize::from(config.deliver_prefetch / 4).max(1)),
+        backlogs,
+        webhooks_changed: Notify::new(),
+        give_up_after: schedule.total() + config.give_up_after,
+        patience: Semaphore::new(EARLY),
         suspects: Semaphore::new(1),
         progress: Progress::of(store.clone()),
         metrics: metrics::Metrics::new(),
@@ -133,6 +155,8 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         tokio::spawn(intake::run(context.clone(), Queue::Deliver, config.deliver_prefetch)),
         tokio::spawn(subscribers::follow_changes(context.clone())),
         tokio::spawn(sweep::run(context.clone(), config.sweep_every)),
+        tokio::spawn(backlog::run(context.clone(), news)),
+        tokio::spawn(ordered::run(context.clone())),
         tokio::spawn(jobs::run(context.clone(), config.job_rate)),
         tokio::spawn(notices::run(context.clone(), told)),
         tokio::spawn(notices::watch(context.clone(), config.sweep_every)),
@@ -156,9 +180,11 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
     if tokio::time::timeout_at(grace, tasks.wait()).await.is_err() {
         tracing::warn!("{} deliveries did not finish in time and go back", tasks.len());
     }
+    let ending = (context.store.clone(), context.broker.clone(), context.backlogs.holder());
     // The recorder ends once nobody can send it anything more.
     drop(context);
     if tokio::time::timeout_at(end, recording).await.is_err() {
         tracing::warn!("the last outcomes were not recorded; their messages come again");
     }
+    backlog::release(ending).await;
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::{DeliveryId, DeliveryStatus};
-use store::{DeliveryProgress, Store, StoreError};
+use store::{Carried, DeliveryProgress, Store, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 
@@ -78,12 +78,23 @@ pub(crate) enum Need {
     Nothing,
 }
 
-/// What delivery attempt `attempt` needs, given what is recorded of the delivery.
-pub(crate) fn need(recorded: Option<&DeliveryProgress>, attempt: u32) -> Need {
+/// What delivery attempt `attempt` needs at `now`, given what is recorded of the delivery.
+pub(crate) fn need(
+    recorded: Option<&DeliveryProgress>,
+    attempt: u32,
+    now: OffsetDateTime,
+) -> Need {
     let Some(recorded) = recorded else {
         return Need::Attempt;
     };
-    if recorded.status.is_final() {
+    // The attempt that somebody else makes has this long.
+    let is_made = recorded.next_attempt_at.is_some_and(|end| end > now);
+    let carried = match recorded.carried {
+        Carried::InBacklog => true,
+        Carried::Parked => is_made,
+        Carried::No => false,
+    };
+    if recorded.status.is_final() || carried {
         return Need::Nothing;
     }
     if recorded.attempts < attempt {
@@ -100,37 +111,46 @@ pub(crate) fn need(recorded: Option<&DeliveryProgress>, attempt: u32) -> Need {
 
 #[cfg(test)]
 mod tests {
-    use store::Carried;
-
     use super::*;
 
+    const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
     fn recorded(status: DeliveryStatus, attempts: u32) -> DeliveryProgress {
-        DeliveryProgress {
-            status,
-            attempts,
-            next_attempt_at: Some(OffsetDateTime::UNIX_EPOCH),
-            carried: Carried::No,
-        }
+        DeliveryProgress { status, attempts, next_attempt_at: Some(NOW), carried: Carried::No }
     }
 
     #[test]
     fn what_is_not_recorded_is_attempted() {
-        assert_eq!(need(None, 1), Need::Attempt);
-        assert_eq!(need(Some(&recorded(DeliveryStatus::Pending, 0)), 1), Need::Attempt);
-        assert_eq!(need(Some(&recorded(DeliveryStatus::Retrying, 2)), 3), Need::Attempt);
+        assert_eq!(need(None, 1, NOW), Need::Attempt);
+        assert_eq!(need(Some(&recorded(DeliveryStatus::Pending, 0)), 1, NOW), Need::Attempt);
+        assert_eq!(need(Some(&recorded(DeliveryStatus::Retrying, 2)), 3, NOW), Need::Attempt);
     }
 
     #[test]
     fn what_has_ended_is_left_alone() {
         for status in [DeliveryStatus::Success, DeliveryStatus::Failed, DeliveryStatus::Cancelled] {
-            assert_eq!(need(Some(&recorded(status, 1)), 2), Need::Nothing);
+            assert_eq!(need(Some(&recorded(status, 1)), 2, NOW), Need::Nothing);
         }
     }
 
     #[test]
     fn a_recorded_attempt_is_not_made_again_but_its_successor_planned() {
         let expected = Need::Plan { attempt: 2, due: OffsetDateTime::UNIX_EPOCH };
-        assert_eq!(need(Some(&recorded(DeliveryStatus::Retrying, 1)), 1), expected);
-        assert_eq!(need(Some(&recorded(DeliveryStatus::Retrying, 3)), 1), Need::Nothing);
+        assert_eq!(need(Some(&recorded(DeliveryStatus::Retrying, 1)), 1, NOW), expected);
+        assert_eq!(need(Some(&recorded(DeliveryStatus::Retrying, 3)), 1, NOW), Need::Nothing);
+    }
+
+    #[test]
+    fn what_others_carry_on_is_left_to_them_while_they_do() {
+        let waiting = DeliveryProgress {
+            carried: Carried::InBacklog,
+            ..recorded(DeliveryStatus::Pending, 0)
+        };
+        assert_eq!(need(Some(&waiting), 1, NOW), Need::Nothing);
+        let parked =
+            DeliveryProgress { carried: Carried::Parked, ..recorded(DeliveryStatus::Pending, 0) };
+        let before = NOW - std::time::Duration::from_secs(1);
+        assert_eq!(need(Some(&parked), 1, before), Need::Nothing);
+        assert_eq!(need(Some(&parked), 1, NOW), Need::Attempt, "whoever made it is gone");
     }
 }

@@ -15,7 +15,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::DispatcherConfig;
-use crate::claims::Part;
+use crate::backlog::Reporter;
+use crate::claims::Held;
 use crate::notices::Notices;
 
 /// How long a stop waits for the last batch after everything else has ended.
@@ -28,7 +29,7 @@ pub(crate) struct Finished {
     /// The message that carries the delivery on.
     pub(crate) next: Option<(Target, Outgoing)>,
     /// Settled at the end.
-    pub(crate) part: Part,
+    pub(crate) held: Held,
 }
 
 /// Where finished work is sent. What waits is bounded by what is under way.
@@ -59,6 +60,7 @@ struct Writer {
     store: Store,
     broker: SharedBroker,
     notices: Notices,
+    backlogs: Reporter,
     rules: HealthRules,
     working: watch::Sender<bool>,
     stop: CancellationToken,
@@ -70,11 +72,12 @@ pub(crate) fn start(
     broker: SharedBroker,
     config: &DispatcherConfig,
     (notices, rules): (Notices, HealthRules),
+    backlogs: Reporter,
     stop: CancellationToken,
 ) -> (Recorder, JoinHandle<()>) {
     let (finished, receiver) = mpsc::channel(1_024);
     let (working, watched) = watch::channel(true);
-    let writer = Writer { store, broker, notices, rules, working, stop };
+    let writer = Writer { store, broker, notices, backlogs, rules, working, stop };
     let recording = writer.run(receiver, config.record_batch.max(1), config.record_linger);
     (Recorder { finished, working: watched }, tokio::spawn(recording))
 }
@@ -102,16 +105,18 @@ impl Writer {
         if !next.is_empty() {
             self.publish(next).await?;
         }
-        batch.drain(..).for_each(|finished| finished.part.settle());
+        batch.drain(..).for_each(|finished| finished.held.settle());
         Ok(())
     }
 
     async fn record(&self, outcomes: &[Outcome]) -> Result<(), Stopped> {
         let mut pause = Pause::default();
         loop {
-            match self.store.record_and_judge(outcomes, Some(&self.rules), None).await {
+            let holder = self.backlogs.holder();
+            match self.store.record_and_judge(outcomes, Some(&self.rules), holder.as_deref()).await {
                 Ok(written) => {
                     self.notices.post(written.notices);
+                    self.backlogs.recorded(outcomes, &written.begun, holder.as_ref());
                     self.resume("the store is back: outcomes are recorded");
                     return Ok(());
                 }

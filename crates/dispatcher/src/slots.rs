@@ -1,72 +1,108 @@
-//! How much may be under way. Two lanes have slots of their own, so that first attempts never
-//! wait behind retries. An attempt that takes long leaves its slot to others and is counted among
-//! the slow ones, so that no crowd of silent endpoints can take the slots of those that answer.
+//! How much may be under way, in all and for each user and host. Two lanes have slots of their own,
+//! so that first attempts never wait behind retries. An attempt that takes long leaves its slot to
+//! others and is counted among the slow ones, and so is, from its beginning, one to an endpoint that
+//! is slow or not known yet: no crowd of silent endpoints can take the slots of those that answer.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use domain::{AttemptReport, UserId, WebhookId};
+use domain::{UserId, WebhookId};
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Notify;
 
 use crate::DispatcherConfig;
-use crate::gate::{Busy, Entered, Gate, Limits, Share};
+use crate::files::Files;
+use crate::gate::Gate;
+use crate::room::{Held, Room};
 
-/// An attempt that has taken this long is slow.
-const SLOW_AFTER: Duration = Duration::from_millis(250);
+/// A user may hold this many times what is free of what is given back within milliseconds, and of
+/// what is held for seconds.
+const OF_QUICK: usize = 4;
+const OF_SLOW: usize = 1;
 
 /// Which slots an attempt takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
     /// First attempts.
     First,
-    /// Retries, redeliveries and handed-back work.
+    /// Retries, redeliveries, and what comes from a backlog.
     Later,
+}
+
+/// What all requests of a dispatcher share.
+#[derive(Debug)]
+pub(crate) struct Rooms {
+    /// Slots of first attempts.
+    pub(crate) first: Room,
+    /// Slots of the others.
+    pub(crate) later: Room,
+    /// Places of slow requests.
+    pub(crate) slow: Room,
+    /// Places of messages whose turn comes in a moment.
+    pub(crate) waiting: Room,
+    /// Told when fewer wait.
+    pub(crate) less_waits: Notify,
+    pub(crate) files: Files,
+    /// Requests to one webhook under way, at most.
+    pub(crate) per_webhook: usize,
+    pub(crate) circuit_failures: u32,
+    pub(crate) circuit_pause: Duration,
+}
+
+/// What one user holds of each room.
+#[derive(Debug, Default)]
+pub(crate) struct User {
+    pub(crate) first: Held,
+    pub(crate) later: Held,
+    pub(crate) slow: Held,
+    pub(crate) waiting: Held,
+}
+
+/// Requests to one host, whichever webhooks they are for.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) room: Room,
+    /// What each user holds of it, by the address of the user's own counts.
+    users: DashMap<usize, Weak<Held>>,
+}
+
+impl Host {
+    fn new(size: usize) -> Self {
+        Self { room: Room::new(size, OF_QUICK), users: DashMap::new() }
+    }
+
+    /// What `user` holds of it.
+    pub(crate) fn held_by(&self, user: &Arc<User>) -> Arc<Held> {
+        shared(&self.users, Arc::as_ptr(user).addr(), Held::default)
+    }
 }
 
 /// The slots of a dispatcher.
 pub(crate) struct Slots {
-    first: Arc<Semaphore>,
-    later: Arc<Semaphore>,
-    slow: Arc<Semaphore>,
-    /// How many each of the three has when nothing is under way.
-    sizes: [usize; 3],
-    /// With fewer free, slow requests are scarce.
-    scarce: usize,
-    limits: Limits,
+    rooms: Arc<Rooms>,
+    per_host: usize,
     gates: DashMap<WebhookId, Arc<Gate>>,
-    users: DashMap<UserId, Weak<Share>>,
-    hosts: DashMap<String, Weak<Share>>,
-}
-
-/// A request that may be made. Dropped, its slots are free again.
-pub(crate) struct Slot {
-    entered: Entered,
-    permit: OwnedSemaphorePermit,
-    slow: Arc<Semaphore>,
+    users: DashMap<UserId, Weak<User>>,
+    hosts: DashMap<String, Weak<Host>>,
 }
 
 impl Slots {
-    pub(crate) fn new(config: &DispatcherConfig) -> Self {
-        let slow = config.slow_requests.max(8);
-        let sizes = [config.concurrency.max(1), config.retry_concurrency.max(1), slow];
-        let [first, later, slow_room] = sizes.map(|size| Arc::new(Semaphore::new(size)));
+    pub(crate) fn new(config: &DispatcherConfig, files: Files) -> Self {
+        let rooms = Rooms {
+            first: Room::new(config.concurrency, OF_QUICK),
+            later: Room::new(config.retry_concurrency, OF_QUICK),
+            slow: Room::new(config.slow_requests, OF_SLOW),
+            waiting: Room::new(usize::from(config.prefetch / 2), OF_QUICK),
+            less_waits: Notify::new(),
+            files,
+            per_webhook: config.per_webhook.max(1),
+            circuit_failures: config.circuit_failures.max(1),
+            circuit_pause: config.circuit_pause,
+        };
         Self {
-            first,
-            later,
-            slow: slow_room,
-            sizes,
-            scarce: slow / 2,
-            limits: Limits {
-                per_webhook: config.per_webhook.max(1),
-                per_host: config.per_host.max(1),
-                per_user: config.per_user.max(1),
-                slow_per_user: slow / 4,
-                slow_per_webhook: 4,
-                circuit_failures: config.circuit_failures.max(1),
-                circuit_pause: config.circuit_pause,
-            },
+            rooms: Arc::new(rooms),
+            per_host: config.per_host,
             gates: DashMap::new(),
             users: DashMap::new(),
             hosts: DashMap::new(),
@@ -76,69 +112,48 @@ impl Slots {
     /// The gate of `webhook`, which is `user`'s and at `host`: the same for as long as anybody
     /// holds it or there is something to remember.
     pub(crate) fn gate(&self, webhook: WebhookId, user: &UserId, host: String) -> Arc<Gate> {
-        let host = shared(&self.hosts, host, self.limits.per_host);
+        let host = shared(&self.hosts, host, || Host::new(self.per_host));
         let mut gate = self.gates.entry(webhook).or_insert_with(|| {
-            let user = shared(&self.users, user.clone(), self.limits.per_user);
-            Arc::new(Gate::new(&self.limits, host.clone(), user))
+            let user = shared(&self.users, user.clone(), User::default);
+            Arc::new(Gate::new(self.rooms.clone(), host.clone(), user))
         });
-        // It points elsewhere now: what its old host did says nothing of the new one.
         if !Arc::ptr_eq(&gate.host, &host) {
-            let user = gate.user.clone();
-            *gate = Arc::new(Gate::new(&self.limits, host, user));
+            *gate = Arc::new(gate.moved(host));
         }
         gate.clone()
     }
 
+    /// The gate of `webhook`, where there is something to remember of it.
+    pub(crate) fn known_gate(&self, webhook: WebhookId) -> Option<Arc<Gate>> {
+        self.gates.get(&webhook).map(|gate| gate.clone())
+    }
+
     /// Forgets what nobody uses and what there is nothing to remember of.
     pub(crate) fn forget_idle(&self) {
-        self.gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_untroubled());
-        self.users.retain(|_, share| share.strong_count() > 0);
-        self.hosts.retain(|_, share| share.strong_count() > 0);
+        self.gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle());
+        self.users.retain(|_, user| user.strong_count() > 0);
+        self.hosts.retain(|_, host| {
+            host.upgrade().inspect(|host| host.users.retain(|_, held| held.strong_count() > 0)).is_some()
+        });
     }
 
-    /// Counts a request to the webhook of `gate`, if it may be made.
-    ///
-    /// # Errors
-    /// [`Busy`] when the delivery must wait its turn with the broker.
-    pub(crate) fn enter(&self, gate: &Arc<Gate>, lane: Lane) -> Result<Entered, Busy> {
-        let scarce = self.slow.available_permits() < self.scarce;
-        gate.enter(&self.limits, scarce, lane == Lane::First)
-    }
-
-    /// Whether it pays to wait for room with [`Slots::enter_soon`].
-    pub(crate) fn is_quick(&self, gate: &Gate) -> bool {
-        gate.is_quick(&self.limits)
-    }
-
-    /// The same as [`Slots::enter`], after waiting a moment for room.
-    ///
-    /// # Errors
-    /// [`Busy`] when there was none.
-    pub(crate) async fn enter_soon(&self, gate: &Arc<Gate>, lane: Lane) -> Result<Entered, Busy> {
-        gate.enter_soon(&self.limits, lane == Lane::First).await
-    }
-
-    /// A slot for the request. Waits for a free one of the lane, which holds up whoever takes
-    /// messages: that is the back-pressure.
-    pub(crate) async fn slot(&self, entered: Entered, lane: Lane) -> Slot {
-        let lane = match lane {
-            Lane::First => &self.first,
-            Lane::Later => &self.later,
-        };
-        let permit = lane.clone().acquire_owned().await.expect("the semaphores are never closed");
-        Slot { entered, permit, slow: self.slow.clone() }
+    /// Waits until fewer messages wait here, `longest` at most.
+    pub(crate) async fn less_waits(&self, longest: Duration) {
+        tokio::time::timeout(longest, self.rooms.less_waits.notified()).await.ok();
     }
 
     /// How many requests are under way of how many that may be, and who waits for room.
     pub(crate) fn profile(&self) -> Value {
-        let used = |room: &Semaphore, most: usize| json!({ "under_way": most.saturating_sub(room.available_permits()), "at_most": most });
-        let [first, later, slow] = self.sizes;
+        let used = |room: &Room| {
+            let (under_way, at_most) = room.used();
+            json!({ "under_way": under_way, "at_most": at_most })
+        };
         let waiting: usize = self.gates.iter().map(|gate| gate.waiting()).sum();
-        let open = self.gates.iter().filter(|gate| gate.is_open()).count();
+        let open = self.gates.iter().filter(|gate| gate.silent_since().is_some()).count();
         json!({
-            "first_attempts": used(&self.first, first),
-            "retries": used(&self.later, later),
-            "slow_requests": used(&self.slow, slow),
+            "first_attempts": used(&self.rooms.first),
+            "retries": used(&self.rooms.later),
+            "slow_requests": used(&self.rooms.slow),
             "webhooks": self.gates.len(),
             "users": self.users.len(),
             "hosts": self.hosts.len(),
@@ -146,38 +161,17 @@ impl Slots {
             "open_circuits": open,
         })
     }
-
-    /// Remembers what came of an attempt.
-    pub(crate) fn note(&self, gate: &Gate, report: &AttemptReport) {
-        gate.note(report, &self.limits);
-    }
 }
 
-fn shared<K: std::hash::Hash + Eq>(
-    shares: &DashMap<K, Weak<Share>>,
+fn shared<K: std::hash::Hash + Eq, T>(
+    shares: &DashMap<K, Weak<T>>,
     key: K,
-    limit: usize,
-) -> Arc<Share> {
+    make: impl FnOnce() -> T,
+) -> Arc<T> {
     let mut known = shares.entry(key).or_default();
     known.upgrade().unwrap_or_else(|| {
-        let share = Arc::new(Share::new(limit));
+        let share = Arc::new(make());
         *known = Arc::downgrade(&share);
         share
     })
-}
-
-impl Slot {
-    /// Waits for `request`. When it turns out to be slow, its slot goes to others, as long as
-    /// there is room among the slow ones.
-    pub(crate) async fn hold<T>(mut self, request: impl Future<Output = T>) -> T {
-        let mut request = std::pin::pin!(request);
-        if let Ok(done) = tokio::time::timeout(SLOW_AFTER, &mut request).await {
-            return done;
-        }
-        if let Ok(permit) = self.slow.clone().try_acquire_owned() {
-            self.permit = permit;
-            self.entered.becomes_slow();
-        }
-        request.await
-    }
 }

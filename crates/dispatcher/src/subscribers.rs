@@ -10,10 +10,11 @@ use delivery::Endpoint;
 use domain::{Event, Subscription, Subscriptions, UserId, Webhook, WebhookId};
 use moka::Expiry;
 use moka::future::Cache;
-use store::{Store, StoreError};
+use store::{BacklogKey, Store, StoreError};
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
+use crate::backlog;
 use crate::gate::Gate;
 use crate::slots::Slots;
 use crate::{Context, DispatcherConfig};
@@ -23,6 +24,8 @@ use crate::{Context, DispatcherConfig};
 pub(crate) struct Subscriber {
     pub(crate) endpoint: Endpoint,
     pub(crate) gate: Arc<Gate>,
+    /// Whether the deliveries of a project go one after the other.
+    pub(crate) ordered: bool,
 }
 
 /// The active webhooks of one user, made ready.
@@ -161,8 +164,8 @@ impl Subscribers {
             .inspect_err(|error| tracing::error!(webhook.id = %webhook.id, "left out: {error}"));
         let (endpoint, subscription) = (endpoint.ok()?, subscription.ok()?);
         let gate = self.slots.gate(webhook.id, &webhook.user, endpoint.authority());
-        gate.pace.set(webhook.rate_limit);
-        Some((Subscriber { endpoint, gate }, subscription))
+        gate.set_pace(webhook.rate_limit);
+        Some((Subscriber { endpoint, gate, ordered: false }, subscription))
     }
 
     async fn forget(&self, user: &UserId) {
@@ -189,10 +192,19 @@ pub(crate) async fn follow_changes(context: Arc<Context>) {
             None => return,
             Some(ControlSignal::Gap) => context.subscribers.forget_all(),
             Some(ControlSignal::Message(ControlMessage::WebhookChanged { user_id, .. })) => {
+                context.webhooks_changed.notify_one();
                 match user_id.parse() {
                     Ok(user) => context.subscribers.forget(&user).await,
                     Err(_) => context.subscribers.forget_all(),
                 }
+            }
+            Some(ControlSignal::Message(ControlMessage::Backlog { webhook_id, partition, change })) => {
+                if let Ok(webhook) = webhook_id.parse() {
+                    backlog::heard(&context, BacklogKey { webhook, partition }, change);
+                }
+            }
+            Some(ControlSignal::Message(ControlMessage::BacklogsReleased)) => {
+                context.backlogs.claim_soon();
             }
             // Who was signed out concerns tokens.
             Some(ControlSignal::Message(_)) => {}

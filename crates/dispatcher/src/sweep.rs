@@ -50,6 +50,9 @@ async fn round(
     if !context.store.acquire_lease("sweep", holder, period * 2).await? {
         return Ok(());
     }
+    if context.store.adopt_backlogs().await? > 0 {
+        context.backlogs.claim_soon();
+    }
     let due_before = context.clock.now() - PATIENCE;
     gauge.record(context.store.count_overdue(due_before).await?, &[]);
     // What is overdue may only stand in line: it must not grow by copies.

@@ -60,6 +60,7 @@ impl Watched for Watch {
         };
         let mut all = context.slots.profile();
         all["deliveries"] = json!(context.tasks.len());
+        all["backlogs"] = json!(context.backlogs.held());
         all["early_deliveries_free"] = json!(context.patience.available_permits());
         all
     }

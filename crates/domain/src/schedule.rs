@@ -28,6 +28,12 @@ impl Schedule {
         &self.delays
     }
 
+    /// All of its waits together: how long after its first attempt a delivery's last one is due.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.delays.iter().sum()
+    }
+
     /// How many attempts are made before a delivery is marked as failed.
     #[must_use]
     pub fn attempts(&self) -> u32 {

@@ -47,11 +47,7 @@ async fn breakable() -> MutexGuard<'static, Breakable> {
 }
 
 impl Breakable {
-    /// An installation in which no delivery waits its turn with the broker, which takes 5 s.
     async fn studio(&self, settings: &[(&str, &str)]) -> Studio {
-        let roomy =
-            [("STUDIO__DISPATCHER__PER_WEBHOOK", "256"), ("STUDIO__DISPATCHER__PER_USER", "256")];
-        let settings = [&roomy[..], settings].concat();
         let vhost = format!("away{}", rand::random::<u32>());
         let broker = format!("{}?heartbeat=2", self.broker.vhost(&vhost).unwrap());
         let database = self.database.fresh_database().unwrap();
@@ -59,7 +55,7 @@ impl Breakable {
         let own = format!("ALTER DATABASE {name} OWNER TO {USER}");
         self.database.sql("postgres", &own).unwrap();
         let database = database.replace("postgres@", &format!("{USER}@"));
-        Studio::on(database, broker, &settings).await
+        Studio::on(database, broker, settings).await
     }
 }
 
