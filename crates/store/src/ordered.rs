@@ -83,7 +83,7 @@ impl Store {
 
     /// Moves the cursor and gives the deliveries their places, in one transaction: those that are
     /// recorded, have not been attempted and do not wait yet, and with `insert` also those that
-    /// are not recorded. Gives back the backlogs that began, which are `holder`'s; `None`, and
+    /// are not recorded. Gives back the backlogs that began, which are `holder`'s, or free; `None`, and
     /// nothing done, when the cursor is no longer at `from`.
     ///
     /// # Errors
@@ -94,7 +94,7 @@ impl Store {
         insert: bool,
         from: Option<&OrderedCursor>,
         to: &OrderedCursor,
-        holder: &str,
+        holder: Option<&str>,
     ) -> Result<Option<Vec<BacklogKey>>, StoreError> {
         match self.try_place(placed, insert, from, to, holder).await {
             Err(error) if is_conflict(&error) => {
@@ -110,7 +110,7 @@ impl Store {
         insert_missing: bool,
         from: Option<&OrderedCursor>,
         to: &OrderedCursor,
-        holder: &str,
+        holder: Option<&str>,
     ) -> Result<Option<Vec<BacklogKey>>, DbErr> {
         let transaction = self.writer.begin().await?;
         if !move_cursor(&transaction, from, to).await? {
@@ -120,7 +120,7 @@ impl Store {
         let joined = placed
             .iter()
             .map(|p| (BacklogKey { webhook: p.webhook, partition: p.partition }, &p.event.user));
-        let begun = joining::join(&transaction, joined, Some(holder)).await?;
+        let begun = joining::join(&transaction, joined, holder).await?;
         let mut outcomes: Vec<Outcome> = placed.iter().map(planned_at).collect();
         if insert_missing {
             let conflict = "ON CONFLICT (key) DO NOTHING";

@@ -45,23 +45,23 @@ impl Store {
         claimed(self.reader.query_all_raw(statement).await?)
     }
 
-    /// Makes free what `holder` has, and ends its lease.
+    /// Makes free what `holder` has, and ends its lease; gives back how many backlogs it had.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] while the database is away: the lease ends by itself.
-    pub async fn release_backlogs(&self, holder: &str) -> Result<(), StoreError> {
+    pub async fn release_backlogs(&self, holder: &str) -> Result<u64, StoreError> {
         let released = "UPDATE backlogs SET holder = NULL WHERE holder = $1";
         let ended = "DELETE FROM leases WHERE name = $1";
         let values = [holder.into()];
         let free = Statement::from_sql_and_values(self.backend(), released, values);
-        match self.writer.execute_raw(free.clone()).await {
-            Err(error) if is_conflict(&error) => drop(self.writer.execute_raw(free).await?),
-            done => drop(done?),
-        }
+        let freed = match self.writer.execute_raw(free.clone()).await {
+            Err(error) if is_conflict(&error) => self.writer.execute_raw(free).await?,
+            done => done?,
+        };
         let values = [format!("{LEASES}{holder}").into()];
         let end = Statement::from_sql_and_values(self.backend(), ended, values);
         self.writer.execute_raw(end).await?;
-        Ok(())
+        Ok(freed.rows_affected())
     }
 
     /// Notes since when the webhook's endpoint does not answer, with all of its backlogs; `None`

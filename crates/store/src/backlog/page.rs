@@ -1,7 +1,7 @@
 //! Reading a backlog, a page at a time: by the index, from one place on, and no more at once than
 //! fits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use domain::{Cause, DeliveryId, DeliveryTask, Event, EventKey, WebhookId};
@@ -36,7 +36,8 @@ const OF_KEY: &str = "FROM deliveries WHERE webhook_id = $1 AND partition_key = 
 struct Waiting {
     place: BacklogPlace,
     event: Uuid,
-    ended: bool,
+    /// It has ended, or is not asked for.
+    left_out: bool,
     cause: i16,
     attempts: i32,
     due: Option<i64>,
@@ -46,8 +47,8 @@ struct Waiting {
 
 impl Store {
     /// The backlog's deliveries after `after`, or from the beginning; at most `limit` (and at most
-    /// 1,000) and about `bytes` of payloads, but at least one. Those that cannot be read are left
-    /// out.
+    /// 1,000) and about `bytes` of payloads, but at least one. Those of `except` count for `limit`
+    /// and are left out, unread; so are those that cannot be read.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] while the database is away.
@@ -57,12 +58,16 @@ impl Store {
         after: Option<BacklogPlace>,
         limit: u64,
         bytes: u64,
+        except: &HashSet<DeliveryId>,
     ) -> Result<BacklogPage, StoreError> {
         let limit = limit.clamp(1, LARGEST_PAGE);
         let from = if after.is_some() { "AND (waiting_at, id) > ($3, $4)" } else { "" };
         let sql = format!("SELECT {COLUMNS} {OF_KEY} {from} ORDER BY waiting_at, id LIMIT {limit}");
         let after = after.map(|at| [at.place.into(), at.id.as_uuid().into()]);
-        let found = self.waiting(key, &sql, after.into_iter().flatten()).await?;
+        let mut found = self.waiting(key, &sql, after.into_iter().flatten()).await?;
+        for waiting in &mut found {
+            waiting.left_out |= except.contains(&waiting.place.id);
+        }
         self.filled(key, found, limit, bytes).await
     }
 
@@ -109,7 +114,7 @@ impl Store {
         let mut full = found.len() as u64 >= limit;
         let mut sum = 0_u64;
         let fits = |waiting: &Waiting| {
-            sum = sum.saturating_add(if waiting.ended { 0 } else { waiting.size });
+            sum = sum.saturating_add(if waiting.left_out { 0 } else { waiting.size });
             sum <= bytes
         };
         let fitting = found.iter().map(fits).take_while(|fits| *fits).count().max(1);
@@ -119,7 +124,7 @@ impl Store {
         }
         let last = found.last().map(|waiting| waiting.place);
         // An earlier release ends deliveries without taking them out.
-        found.retain(|waiting| !waiting.ended);
+        found.retain(|waiting| !waiting.left_out);
         let events = self.events_of_waiting(&found).await?;
         let deliveries = found.iter().filter_map(|waiting| {
             let id = waiting.place.id;
@@ -159,7 +164,7 @@ fn waiting_of(row: &QueryResult) -> Result<Waiting, StoreError> {
             id: DeliveryId::from_uuid(row.try_get("", "id")?),
         },
         event: row.try_get("", "event_key")?,
-        ended: status >= 2,
+        left_out: status >= 2,
         cause: row.try_get("", "cause")?,
         attempts: row.try_get("", "attempts")?,
         due: row.try_get("", "next_attempt_at")?,
