@@ -51,6 +51,7 @@ pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
         let request = pin!(cleared(request, held.take_mark()));
         watched(&context, &task, request, &mut entered, &mut held).await
     };
+    let Some(report) = report else { return hand_back(&context, held, &task).await };
     context.metrics.attempt(&report);
     if report.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Exhausted) {
         context.exhaustion.warn();
@@ -85,24 +86,42 @@ pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
     }
 }
 
-/// Waits for `request`, and lets go of what others need when it takes long.
+/// Waits for `request`, and lets go of what others need when it takes long; `None` when the process
+/// stops before it has ended.
 async fn watched(
     context: &Context,
     task: &DeliveryTask,
     mut request: Pin<&mut impl Future<Output = AttemptReport>>,
     entered: &mut Entered,
     held: &mut Held,
-) -> AttemptReport {
+) -> Option<AttemptReport> {
     if let Ok(report) = timeout(SLOW_AFTER, &mut request).await {
-        return report;
+        return Some(report);
     }
     entered.becomes_slow();
     if let Ok(report) = timeout(PARKED_AFTER - SLOW_AFTER, &mut request).await {
-        return report;
+        return Some(report);
     }
     entered.hangs();
+    let ended = async {
+        tokio::select! {
+            report = request => Some(report),
+            () = context.hand_back.cancelled() => None,
+        }
+    };
     // Both go on: the store may be away for longer than the request takes.
-    tokio::join!(request, park(context, task, held)).0
+    tokio::join!(ended, park(context, task, held)).0
+}
+
+/// The process stops: a parked delivery goes back to the broker, another one to where it came from.
+async fn hand_back(context: &Context, held: Held, task: &DeliveryTask) {
+    if !matches!(held, Held::Nothing) {
+        return;
+    }
+    let due = context.clock.now() + PLACED_WITHIN;
+    let outcome = Outcome { next_attempt_at: Some(due), ..not_attempted(task) };
+    let next = Some((Target::Queue(Queue::Deliver), Outgoing::task(task)));
+    context.recorder.finish(Finished { outcome: Some(outcome), next, held }).await;
 }
 
 /// Leaves the delivery to its row: if this process ends, it is taken up when its time is over.

@@ -352,11 +352,11 @@ impl Gate {
 
     /// Whether there is nothing to remember of it.
     pub(crate) fn is_idle(&self) -> bool {
-        let state = self.lock();
+        let mut state = self.lock();
         state.under_way == 0
             && state.waiting.is_empty()
             && state.circuit.is_untroubled()
-            && state.backlog == Backlog::None
+            && !state.has_backlog(Instant::now())
     }
 
     /// Requests that wait a moment for room.

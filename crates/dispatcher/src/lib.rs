@@ -83,6 +83,9 @@ pub struct Parts {
 /// bring them back.
 const EARLY: usize = 1_024;
 
+/// How long a stop waits for what is handed back.
+const HANDED_BACK_WITHIN: Duration = Duration::from_millis(1_200);
+
 /// What every task of a running dispatcher shares.
 struct Context {
     store: Store,
@@ -111,6 +114,8 @@ struct Context {
     metrics: metrics::Metrics,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// The grace period is over: what is under way goes back.
+    hand_back: CancellationToken,
 }
 
 /// Works until `stop`, then takes nothing new, finishes what is under way within the grace
@@ -139,6 +144,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         metrics: metrics::Metrics::new(),
         clock: SteadyClock::start(),
         stop: stop.clone(),
+        hand_back: CancellationToken::new(),
         tasks: tasks.clone(),
         store,
         broker,
@@ -179,6 +185,8 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
     tasks.close();
     if tokio::time::timeout_at(grace, tasks.wait()).await.is_err() {
         tracing::warn!("{} deliveries did not finish in time and go back", tasks.len());
+        context.hand_back.cancel();
+        tokio::time::timeout(HANDED_BACK_WITHIN, tasks.wait()).await.ok();
     }
     let ending = (context.store.clone(), context.broker.clone(), context.backlogs.holder());
     // The recorder ends once nobody can send it anything more.
