@@ -122,6 +122,11 @@ impl Arrivals {
         self.lock().latencies.len()
     }
 
+    /// Forgets what has arrived so far.
+    pub fn forget(&self) {
+        *self.lock() = Noted::default();
+    }
+
     /// Waits until `count` have arrived, then forgets them and gives them back.
     ///
     /// # Errors
@@ -153,9 +158,14 @@ impl Arrivals {
     }
 }
 
-/// The number behind `"t":` in a body.
+/// The number behind `"t":` in a body: when it was published.
 fn published_at(body: &[u8]) -> Option<u64> {
-    let at = body.windows(4).position(|window| window == br#""t":"#)? + 4;
+    number_after(body, br#""t":"#)
+}
+
+/// The number that follows the first `key` in a body, found without parsing.
+pub(crate) fn number_after(body: &[u8], key: &[u8]) -> Option<u64> {
+    let at = body.windows(key.len()).position(|window| window == key)? + key.len();
     let digits = body[at..].iter().take_while(|b| b.is_ascii_digit());
     Some(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bench::chaos::{self, Backend, Plan};
-use bench::{crowd, waiting};
+use bench::crowd::{self, Scenario};
+use bench::waiting;
 use clap::{Args, ValueEnum};
 
 #[derive(Args)]
@@ -80,35 +81,76 @@ pub(crate) async fn run(chaos: Chaos) -> anyhow::Result<()> {
 
 #[derive(Args)]
 pub(crate) struct Crowd {
-    /// Users, each with ten webhooks, of which four are bad.
-    #[arg(long, default_value_t = 100)]
-    users: usize,
-    /// Events a second.
-    #[arg(long, default_value_t = 200)]
-    rate: u32,
-    /// How long each part is measured, in seconds.
-    #[arg(long, default_value_t = 30)]
+    /// What is measured, by name; everything when left out.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Scenario>,
+    /// On what the product runs.
+    #[arg(long, value_enum, default_value_t = On::Embedded)]
+    backend: On,
+    /// Dispatchers, on servers.
+    #[arg(long, default_value_t = 1)]
+    dispatchers: usize,
+    /// How long each part is measured, in seconds, beside the first step of the schedule; 600 for
+    /// the full form.
+    #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// The longest attempt, in seconds.
-    #[arg(long, default_value_t = 30)]
-    timeout: u64,
+    /// How long the last events of a part may take to arrive, in seconds.
+    #[arg(long, default_value_t = 120)]
+    patience: u64,
+    /// Retry after 5 s instead of the default schedule's 60 s.
+    #[arg(long)]
+    quick_retries: bool,
+    /// Events of a burst or a backlog.
+    #[arg(long)]
+    events: Option<usize>,
+    /// How many a second the endpoint of `million` takes.
+    #[arg(long, default_value_t = 100)]
+    taken: usize,
+    /// How often a dispatcher is killed while `million` or `ordered` is drained.
+    #[arg(long, default_value_t = 0)]
+    kills: usize,
+    /// A setting to try, such as STUDIO__DISPATCHER__PREFETCH=100; figures are of the defaults.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
     /// The product's binary, beside this one by default.
     #[arg(long)]
     binary: Option<PathBuf>,
 }
 
-/// Measures the crowd and prints what healthy endpoints waited.
+/// Measures the crowds, one after the other, and prints what healthy endpoints waited.
 pub(crate) async fn crowd(crowd: Crowd) -> anyhow::Result<()> {
     let beside = std::env::current_exe()?.with_file_name("studio-webhooks");
-    let waits = crowd::run(crowd::Crowd {
-        binary: crowd.binary.unwrap_or(beside),
-        users: crowd.users.max(1),
-        rate: crowd.rate.max(1),
-        length: Duration::from_secs(crowd.seconds),
-        timeout: Duration::from_secs(crowd.timeout),
-        settings: Vec::new(),
-    });
-    println!("{}", waits.await?);
+    let binary = crowd.binary.unwrap_or(beside);
+    anyhow::ensure!(binary.exists(), "{} is missing: cargo build --release", binary.display());
+    let chosen = if crowd.only.is_empty() { Scenario::value_variants() } else { &crowd.only };
+    let mut failed = 0;
+    for (on, backend) in [(On::Embedded, Backend::Embedded), (On::Servers, Backend::Servers)] {
+        if crowd.backend != On::Both && crowd.backend != on {
+            continue;
+        }
+        let length = Duration::from_secs(crowd.seconds);
+        let plan = crowd::Plan {
+            dispatchers: crowd.dispatchers,
+            patience: Duration::from_secs(crowd.patience),
+            quick_retries: crowd.quick_retries,
+            events: crowd.events,
+            taken: crowd.taken.max(1),
+            kills: crowd.kills,
+            settings: crowd.settings.clone(),
+            ..crowd::Plan::new(binary.clone(), backend, length)
+        };
+        for scenario in chosen {
+            println!("{scenario:?}, {backend:?}:");
+            match crowd::run(*scenario, &plan).await {
+                Ok(outcome) => println!("{outcome}"),
+                Err(error) => {
+                    println!("  {error:#}\n");
+                    failed += 1;
+                }
+            }
+        }
+    }
+    anyhow::ensure!(failed == 0, "{failed} of the scenarios could not be measured");
     Ok(())
 }
 

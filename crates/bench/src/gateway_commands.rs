@@ -73,7 +73,8 @@ impl Studio {
             ("STUDIO__DISPATCHER__BIND", "127.0.0.1:0"),
             ("STUDIO__OPERATE__BIND", "127.0.0.1:0"),
             ("STUDIO__API__RATE_LIMIT", "0"),
-            // All of the fan-out's subscribers are one user here.
+            // One machine plays thousands of users: all of the fan-out's subscribers are one user
+            // here, who has 32 connections by default.
             ("STUDIO__GATEWAY__CONNECTIONS_PER_USER", "20000"),
         ];
         let log = self.folder.join(format!("{command}.log"));

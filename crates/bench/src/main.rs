@@ -60,7 +60,7 @@ enum Command {
     },
     /// Kill and freeze everything at random under load; fails when a promise is broken.
     Chaos(endure::Chaos),
-    /// Measure what healthy endpoints wait for their events among bad ones.
+    /// Measure what healthy users wait for beside crowds that are slow, silent, few or many.
     Crowd(endure::Crowd),
     /// Measure how late retries come when many wait, and what the waiting costs.
     Waiting(endure::Waiting),

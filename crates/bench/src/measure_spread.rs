@@ -16,9 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(180);
 /// How long the endpoint of several dispatchers takes.
 const SLOW: Duration = Duration::from_millis(50);
 
-/// Requests under way of each of several dispatchers: so few that their number is the limit.
-const FEW: &str = "64";
-
 struct Machine {
     broker: RabbitMq,
     database: Postgres,
@@ -105,8 +102,7 @@ impl Machine {
         run: usize,
         report: &mut Report,
     ) -> anyhow::Result<()> {
-        let (mut product, url, _) = self.product(&format!("together{run}_{dispatchers}"))?;
-        product.set(&[format!("STUDIO__DISPATCHER__CONCURRENCY={FEW}")]);
+        let (product, url, _) = self.product(&format!("together{run}_{dispatchers}"))?;
         let arrivals = Arrivals::start_slow(SLOW).await?;
         let _running = self.start(&product, 1, &arrivals, dispatchers).await?;
         let rate = self.saturate(&url, 1, &arrivals).await?;

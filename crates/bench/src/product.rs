@@ -10,7 +10,8 @@ use crate::load::USER;
 use crate::servers::{ServerError, Signal, free_ports, send_signal};
 use crate::token::access_token;
 
-const JWT_SECRET: &str = "a secret for measurements, of at least 32 bytes";
+/// What signs its tokens.
+pub(crate) const JWT_SECRET: &str = "a secret for measurements, of at least 32 bytes";
 
 /// An installation of the binary at `binary`.
 pub struct Product {
@@ -91,6 +92,8 @@ impl Product {
     ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let [api, gateway, dispatcher] = free_ports()?;
+        // Where it is, whom it trusts, and that it may call this machine: nothing that would make it
+        // another product than the one that users have.
         let environment = [
             ("STUDIO__DATABASE__URL", database.to_owned()),
             ("STUDIO__BROKER__URL", broker.to_owned()),
@@ -102,11 +105,6 @@ impl Product {
             ("STUDIO__GATEWAY__BIND", format!("127.0.0.1:{gateway}")),
             ("STUDIO__DISPATCHER__BIND", format!("127.0.0.1:{dispatcher}")),
             ("STUDIO__OPERATE__BIND", "127.0.0.1:0".to_owned()),
-            // One endpoint takes everything here: no one else is held up by it.
-            ("STUDIO__DISPATCHER__PER_WEBHOOK", "512".to_owned()),
-            ("STUDIO__DELIVERY__IDLE_PER_HOST", "512".to_owned()),
-            ("STUDIO__DISPATCHER__PER_HOST", "512".to_owned()),
-            ("STUDIO__DISPATCHER__PER_USER", "512".to_owned()),
         ];
         let environment = environment.map(|(k, v)| (k.to_owned(), v)).to_vec();
         let client = client()?;

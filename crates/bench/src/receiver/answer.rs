@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::Workers;
+
 /// Deliveries whose place in a script is remembered; beyond, the script starts again.
 const MAX_DELIVERIES: usize = 200_000;
 
@@ -24,6 +26,10 @@ pub enum Answer {
     },
     /// The same, this much later.
     Later(Duration, Box<Answer>),
+    /// 200 once one of the workers has done it, or 503 when none had time.
+    ByWorkers(Workers),
+    /// To one in so many requests, at random; the others are answered 200.
+    OneIn(u32, Box<Answer>),
     /// None: the connection stays open and silent.
     Never,
     /// A proper answer whose bytes come one a second, without end.
@@ -59,6 +65,15 @@ impl Answer {
         Self::Raw(Bytes::from_static(b"\x00\xffthis is no HTTP\r\n\r\n"))
     }
 
+    /// The answer itself, where chance has a say.
+    fn drawn(self) -> Self {
+        match self {
+            Self::OneIn(many, answer) if rand::random_range(0..many.max(1)) == 0 => *answer,
+            Self::OneIn(..) => Self::Status(200),
+            answer => answer,
+        }
+    }
+
     /// The status of a proper answer.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
@@ -66,6 +81,8 @@ impl Answer {
             Self::Status(status) | Self::Full { status, .. } => Some(*status),
             Self::Later(_, answer) => answer.status(),
             Self::Huge(_) => Some(200),
+            // Not known before it is given.
+            Self::ByWorkers(_) | Self::OneIn(..) => None,
             Self::Never | Self::Drip | Self::Close | Self::Reset | Self::Raw(_) => None,
         }
     }
@@ -149,6 +166,6 @@ impl Scripts {
         let answers = &progress.script.answers;
         let answer = answers.get(*given).or_else(|| answers.last());
         *given += 1;
-        answer.cloned().unwrap_or(Answer::Status(200))
+        answer.cloned().unwrap_or(Answer::Status(200)).drawn()
     }
 }

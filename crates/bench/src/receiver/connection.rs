@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::record::hash;
-use super::{Answer, Keep, Recorded, Shared};
+use super::{Answer, Arrival, Keep, Recorded, Shared};
 use crate::event::unix_micros;
 
 /// No event is longer than 256 KiB.
@@ -88,7 +88,8 @@ async fn answer(
     let delivery = head.headers.get("x-sentimatrix-delivery").and_then(|id| id.to_str().ok());
     let answer = shared.scripts().next(head.uri.path(), delivery);
     if let Some(observer) = &shared.options.observer {
-        observer(&body);
+        let answered = answer.status();
+        observer(&Arrival { at, unix_us, path: head.uri.path(), delivery, body: &body, answered });
     }
     if shared.options.keep != Keep::Counts {
         let body_hash = hash(&body);
@@ -110,6 +111,7 @@ async fn give(mut answer: Answer) -> Result<Response<Full<Bytes>>, Improper> {
     }
     match answer {
         Answer::Status(status) => Ok(plain(status)),
+        Answer::ByWorkers(workers) => Ok(plain(workers.work().await)),
         Answer::Full { status, headers, body } => {
             let mut response = Response::builder().status(status);
             for (name, value) in headers {
@@ -135,7 +137,8 @@ async fn misbehave(mut stream: TcpStream, answer: &Answer) -> io::Result<()> {
         Answer::Reset => stream.set_zero_linger(),
         Answer::Huge(length) => huge(&mut stream, *length).await,
         Answer::Raw(bytes) => stream.write_all(bytes).await,
-        Answer::Close | Answer::Status(_) | Answer::Full { .. } | Answer::Later(..) => Ok(()),
+        // The others are proper answers.
+        _ => Ok(()),
     }
 }
 

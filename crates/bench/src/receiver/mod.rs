@@ -4,12 +4,13 @@
 mod answer;
 mod connection;
 mod record;
+mod workers;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -17,12 +18,30 @@ use tokio::task::JoinHandle;
 
 pub use answer::{Answer, Script};
 pub use record::{Keep, Recorded};
+pub use workers::Workers;
 
 use answer::Scripts;
 use record::Records;
 
-/// Called with each body as it arrives, before it is answered.
-pub type Observer = Arc<dyn Fn(&[u8]) + Send + Sync>;
+/// A request that has arrived and is about to be answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a> {
+    /// When its head arrived.
+    pub at: Instant,
+    /// The same by the machine's clock, in microseconds since 1970.
+    pub unix_us: u64,
+    /// The path, without the query.
+    pub path: &'a str,
+    /// The delivery's id (`X-Sentimatrix-Delivery`).
+    pub delivery: Option<&'a str>,
+    /// The body.
+    pub body: &'a [u8],
+    /// The status that it is answered with, where that is known already.
+    pub answered: Option<u16>,
+}
+
+/// Called with each request as it arrives, before it is answered.
+pub type Observer = Arc<dyn Fn(&Arrival<'_>) + Send + Sync>;
 
 /// How a receiver records.
 #[derive(Clone)]
@@ -33,8 +52,11 @@ pub struct ReceiverOptions {
     pub max_requests: usize,
     /// Bodies beyond these bytes altogether are kept as their hash; 256 MiB by default.
     pub max_body_bytes: usize,
-    /// Sees every body.
+    /// Sees every request.
     pub observer: Option<Observer>,
+    /// Where it listens; 127.0.0.1 by default. On 0.0.0.0 it is at every address of 127.0.0.0/8,
+    /// each of which is a host of its own to those who call it.
+    pub bind: IpAddr,
 }
 
 impl Default for ReceiverOptions {
@@ -44,6 +66,7 @@ impl Default for ReceiverOptions {
             max_requests: 200_000,
             max_body_bytes: 256 << 20,
             observer: None,
+            bind: Ipv4Addr::LOCALHOST.into(),
         }
     }
 }
@@ -60,7 +83,7 @@ pub struct TooFew {
     pub waited: Duration,
 }
 
-/// Listens on 127.0.0.1 until it is dropped; open connections end with it.
+/// Listens until it is dropped; open connections end with it.
 #[derive(Debug)]
 pub struct Receiver {
     address: SocketAddr,
@@ -107,7 +130,7 @@ impl Receiver {
     /// # Errors
     /// When no port can be had.
     pub async fn start_with(options: ReceiverOptions) -> io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = TcpListener::bind((options.bind, 0)).await?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared {
             records: Mutex::new(Records::new(&options)),
@@ -130,6 +153,12 @@ impl Receiver {
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// The URL of a path at another of the addresses that it listens on.
+    #[must_use]
+    pub fn url_at(&self, host: Ipv4Addr, path: &str) -> String {
+        format!("http://{host}:{}{path}", self.address.port())
     }
 
     /// From now on requests to `path` are answered by `script`, from its beginning.

@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::{Answer, Keep, Receiver, ReceiverOptions, Script};
+use super::{Answer, Keep, Receiver, ReceiverOptions, Script, Workers};
 use crate::http::HttpClient;
 
 const SOON: Duration = Duration::from_secs(5);
@@ -93,8 +93,8 @@ async fn a_counting_receiver_keeps_nothing_and_shows_each_body() {
     let observed = std::sync::Arc::clone(&seen);
     let options = ReceiverOptions {
         keep: Keep::Counts,
-        observer: Some(std::sync::Arc::new(move |body: &[u8]| {
-            observed.lock().unwrap().push(body.to_vec());
+        observer: Some(std::sync::Arc::new(move |arrival: &super::Arrival<'_>| {
+            observed.lock().unwrap().push(arrival.body.to_vec());
         })),
         ..ReceiverOptions::default()
     };
@@ -121,6 +121,32 @@ async fn an_answer_can_come_later() {
     let started = Instant::now();
     assert_eq!(status(&client(&receiver), "/").await, 201);
     assert!(started.elapsed() >= delay);
+}
+
+#[tokio::test]
+async fn who_has_few_workers_answers_the_others_later_or_not_at_all() {
+    let receiver = Receiver::start().await.unwrap();
+    let each = Duration::from_millis(200);
+    let workers = Workers::new(2, each, each + each / 2);
+    receiver.answer("/", Answer::ByWorkers(workers.clone()));
+    let (client, started) = (client(&receiver), Instant::now());
+    let six = (0..6).map(|_| status(&client, "/"));
+    let mut statuses = futures::future::join_all(six).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 200, 200, 503, 503]);
+    assert_eq!((workers.served(), workers.refused()), (4, 2));
+    assert!(started.elapsed() >= each * 2);
+}
+
+#[tokio::test]
+async fn every_address_of_loopback_is_a_host_of_its_own() {
+    let options = ReceiverOptions { bind: [0, 0, 0, 0].into(), ..ReceiverOptions::default() };
+    let receiver = Receiver::start_with(options).await.unwrap();
+    for host in [[127, 0, 0, 1], [127, 3, 2, 1]] {
+        let client = HttpClient::new(receiver.url_at(host.into(), ""));
+        assert_eq!(status(&client, "/").await, 200);
+    }
+    assert_eq!(receiver.count(), 2);
 }
 
 #[tokio::test]

@@ -1,13 +1,12 @@
 //! What is held to a time, measured with nothing else beside it: one test after another, and apart
 //! from the other tests. Nobody is held up by endpoints that are silent, drip, refuse or fail, nor
-//! by a user who publishes a hundred times more (`bench crowd` measures the same with more
-//! webhooks); retries are on time while many wait.
+//! by a user who publishes a thousand times more (`bench crowd` measures this and worse for as long
+//! as one likes); retries are on time while many wait.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::time::Duration;
 
-use bench::arrivals::Seen;
-use bench::crowd::{self, Crowd};
+use bench::crowd::{self, Compared, Plan, Scenario};
 use bench::{chaos, waiting};
 use tokio::sync::Mutex;
 
@@ -16,28 +15,28 @@ const BINARY: &str = env!("CARGO_BIN_EXE_studio-webhooks");
 /// Held by the test that measures.
 static MEASURING: Mutex<()> = Mutex::const_new(());
 
-#[tokio::test(flavor = "multi_thread")]
-async fn healthy_endpoints_are_held_up_neither_by_bad_ones_nor_by_a_heavy_user() {
+/// Measures at the default settings, but for the schedule.
+async fn nobody_is_held_up_by(scenario: Scenario) {
     let _alone = MEASURING.lock().await;
-    let crowd = Crowd {
-        binary: BINARY.into(),
-        users: 10,
-        rate: 100,
-        length: Duration::from_secs(5),
-        timeout: Duration::from_secs(4),
-        // Few slots: twenty requests a second that hang for four seconds would take all of them.
-        settings: vec![
-            "STUDIO__DISPATCHER__CONCURRENCY=16".to_owned(),
-            "STUDIO__DISPATCHER__PER_USER=8".to_owned(),
-        ],
-    };
-    let waits = crowd::run(crowd).await.unwrap();
-    println!("{waits}");
-    let p99 = |seen: &Seen| seen.percentile_ms(0.99);
+    let mut plan = Plan::new(BINARY.into(), chaos::Backend::Embedded, Duration::from_secs(5));
+    plan.quick_retries = true;
+    let outcome = crowd::run(scenario, &plan).await.unwrap();
+    println!("{outcome}");
+    let Compared { alone, beside, .. } = outcome.compared.as_ref().unwrap();
     // A debug build on two cores: a tenth of a second is nobody's fault.
-    let bound = p99(&waits.alone) * 2.0 + 100.0;
-    let slowest = p99(&waits.among_bad).max(p99(&waits.few)).max(p99(&waits.beside_heavy));
-    assert!(slowest <= bound, "{waits}");
+    let bound = alone.firsts.p99 * 2.0 + 100.0;
+    assert!(beside.firsts.p99 <= bound, "{outcome}");
+    assert_eq!((beside.firsts.missing, beside.retries.missing), (0, 0), "{outcome}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn healthy_endpoints_are_not_held_up_by_bad_ones() {
+    nobody_is_held_up_by(Scenario::Mixed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn healthy_endpoints_are_not_held_up_by_a_heavy_user() {
+    nobody_is_held_up_by(Scenario::Heavy).await;
 }
 
 async fn retries_come_on_time_while_many_wait(backend: chaos::Backend) {
