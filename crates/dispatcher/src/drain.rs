@@ -143,14 +143,12 @@ impl Drain {
     }
 
     async fn drain(&mut self) {
-        if let (Some(since), Some(subscriber)) = (self.silent_since, self.subscriber().await) {
-            let ago = Duration::try_from(self.context.clock.now() - since).unwrap_or_default();
-            subscriber.gate.is_silent(Instant::now().checked_sub(ago).unwrap_or_else(Instant::now));
+        if let Some(subscriber) = self.subscriber().await {
+            self.take_over(&subscriber.gate);
         }
         loop {
             let subscriber = self.subscriber().await;
             if let Some(subscriber) = &subscriber {
-                subscriber.gate.has_backlog(false);
                 self.tell_silence(&subscriber.gate).await;
             }
             let found = match &subscriber {
@@ -162,6 +160,16 @@ impl Drain {
             if found == Found::Nothing && self.has_ended(gate).await {
                 return;
             }
+        }
+    }
+
+    fn take_over(&self, gate: &Gate) {
+        if self.key.partition == 0 {
+            gate.has_backlog(false);
+        }
+        if let Some(since) = self.silent_since {
+            let ago = Duration::try_from(self.context.clock.now() - since).unwrap_or_default();
+            gate.is_silent(Instant::now().checked_sub(ago).unwrap_or_else(Instant::now));
         }
     }
 
@@ -248,6 +256,11 @@ impl Drain {
 
     /// Whether the backlog has ended; otherwise waits for news of it.
     async fn has_ended(&mut self, gate: Option<&Gate>) -> bool {
+        // What comes now goes straight away where it need not wait: otherwise it would be here at
+        // once, and the backlog for ever.
+        if let Some(gate) = gate.filter(|gate| gate.is_quick() || self.under_way.is_empty()) {
+            gate.backlog_ended();
+        }
         if !self.under_way.is_empty() {
             tokio::time::timeout(WITHOUT_NEWS, self.under_way.news.notified()).await.ok();
             return false;
@@ -261,9 +274,6 @@ impl Drain {
         let end = || self.context.store.end_backlog(self.key, &self.tenure.holder);
         let Some(ended) = patiently(&self.context, end).await else { return true };
         if ended {
-            if let Some(gate) = gate {
-                gate.backlog_ended();
-            }
             backlog::announce(&self.context, self.key, BacklogChange::Ended);
             return true;
         }

@@ -160,6 +160,11 @@ impl Gate {
         Arc::as_ptr(&self.user).addr()
     }
 
+    /// Whether its endpoint answers quickly.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.lock().limit.is_quick()
+    }
+
     /// Sets its own limit, in deliveries a second.
     pub(crate) fn set_pace(&self, per_second: Option<u32>) {
         self.lock().pace.set(per_second);
@@ -441,6 +446,7 @@ impl Drop for Entered {
     fn drop(&mut self) {
         let gate = self.gate.clone();
         let (room, held) = gate.counted(self.kind);
+        gate.rooms.files.ended();
         room.give_back(held);
         gate.host.room.give_back(&gate.at_host);
         let mut state = gate.lock();
@@ -478,7 +484,7 @@ mod tests {
         fn new(change: impl FnOnce(&mut DispatcherConfig)) -> Self {
             let mut config = DispatcherConfig::default();
             change(&mut config);
-            Self(Slots::new(&config, Files::unwatched()))
+            Self(Slots::new(&config, Arc::new(Files::new())))
         }
 
         fn gate(&self, user: &str, host: &str) -> Arc<Gate> {

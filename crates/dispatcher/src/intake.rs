@@ -2,7 +2,7 @@
 //! for is found here; [`crate::attempts`] does it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use broker::{Incoming, Queue};
 use domain::{Cause, DeliveryId, DeliveryTask, Event, Rejection};
@@ -24,9 +24,9 @@ use crate::suspects::{self, Suspicion};
 /// A task that is early by so little is waited for with its message.
 const AT_ONCE: Duration = Duration::from_millis(250);
 
-/// How often, and after which pauses at most, room is asked for where a quick endpoint's user has too
-/// much in memory.
-const TRIES: u32 = 10;
+/// How long nothing more is taken, at most, where a quick endpoint's user has too much in memory; and
+/// how soon room is asked for again when nobody tells of it.
+const HELD_BACK: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Events with more bytes than this are worked on beside the others: filters may need
@@ -231,14 +231,16 @@ async fn begin(
 /// Asks for the turn of a delivery to the webhook of `gate`. Where its user has so much in memory
 /// that a quick endpoint does not keep up, nothing more is taken for a moment.
 async fn turn(context: &Context, gate: &Arc<Gate>, lane: Lane) -> Turn {
-    for _ in 0..TRIES {
-        match gate.ask(lane) {
-            Turn::Full => context.slots.less_waits(PAUSE).await,
-            turn => return turn,
-        }
+    let mut turn = gate.ask(lane);
+    let until = Instant::now() + HELD_BACK;
+    while matches!(turn, Turn::Full) && Instant::now() < until {
+        context.slots.less_waits(PAUSE).await;
+        turn = gate.ask(lane);
     }
-    gate.spill();
-    Turn::Backlog
+    if matches!(turn, Turn::Full) {
+        gate.spill();
+    }
+    turn
 }
 
 /// Makes an attempt when its turn comes; what must wait longer goes into the backlog.

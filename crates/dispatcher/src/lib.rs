@@ -130,7 +130,8 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
     let reporter = backlogs.reporter();
     let (recorder, recording) =
         recorder::start(store.clone(), broker.clone(), &config, judge, reporter, stop.clone());
-    let slots = Arc::new(Slots::new(&config, Files::watched()));
+    let files = Arc::new(Files::new());
+    let slots = Arc::new(Slots::new(&config, files.clone()));
     let context = Arc::new(Context {
         subscribers: Subscribers::new(store.clone(), slots.clone(), &config),
         claims: Claims::new(config.remembered_events),
@@ -161,6 +162,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         tokio::spawn(intake::run(context.clone(), Queue::Deliver, config.deliver_prefetch)),
         tokio::spawn(subscribers::follow_changes(context.clone())),
         tokio::spawn(sweep::run(context.clone(), config.sweep_every)),
+        tokio::spawn(files.watch(stop.clone())),
         tokio::spawn(backlog::run(context.clone(), news)),
         tokio::spawn(ordered::run(context.clone())),
         tokio::spawn(jobs::run(context.clone(), config.job_rate)),

@@ -43,7 +43,7 @@ pub(crate) struct Rooms {
     pub(crate) waiting: Room,
     /// Told when fewer wait.
     pub(crate) less_waits: Notify,
-    pub(crate) files: Files,
+    pub(crate) files: Arc<Files>,
     /// Requests to one webhook under way, at most.
     pub(crate) per_webhook: usize,
     pub(crate) circuit_failures: u32,
@@ -88,7 +88,7 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    pub(crate) fn new(config: &DispatcherConfig, files: Files) -> Self {
+    pub(crate) fn new(config: &DispatcherConfig, files: Arc<Files>) -> Self {
         let rooms = Rooms {
             first: Room::new(config.concurrency, OF_QUICK),
             later: Room::new(config.retry_concurrency, OF_QUICK),
