@@ -14,6 +14,8 @@ mod exhaustion;
 mod gate;
 mod intake;
 mod jobs;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired in with the shares"))]
+mod limit;
 mod metrics;
 mod notices;
 mod pace;
