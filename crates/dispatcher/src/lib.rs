@@ -11,6 +11,8 @@ mod circuit;
 mod claims;
 mod config;
 mod exhaustion;
+#[cfg_attr(not(test), expect(dead_code, reason = "wired in with the shares"))]
+mod files;
 mod gate;
 mod intake;
 mod jobs;
