@@ -150,7 +150,7 @@ pub(crate) struct Limit {
     /// When the limit was last lowered to find the best latency. In seconds, roughly.
     probed: f32,
     /// Requests, with what has been gained of the next one.
-    limit: f32,
+    allowed: f32,
     /// Latency without a queue, in seconds. Zero before the first answer.
     best: f32,
     /// Smoothed latency, in seconds. Zero before the first answer.
@@ -184,7 +184,7 @@ impl Limit {
             answered: f64::NEG_INFINITY,
             crowded: f64::NEG_INFINITY,
             probed: 0.0,
-            limit: START.min(f32::from(ceiling)),
+            allowed: START.min(f32::from(ceiling)),
             best: 0.0,
             smooth: 0.0,
             before: 0.0,
@@ -200,7 +200,7 @@ impl Limit {
     pub(crate) fn allows(&self) -> usize {
         // A whole number from 1 to 65,535, always.
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let limit = self.limit as usize;
+        let limit = self.allowed as usize;
         limit.max(1)
     }
 
@@ -238,7 +238,7 @@ impl Limit {
                 if self.is_silent_since(began, now) {
                     self.fall_to(now, 1.0);
                 } else if began >= self.cut {
-                    let weight = (2.0 / self.limit).clamp(self.refusal(), TIME_OUT);
+                    let weight = (2.0 / self.allowed).clamp(self.refusal(), TIME_OUT);
                     self.refuse(now, began, weight);
                 }
             }
@@ -257,7 +257,7 @@ impl Limit {
         self.is_alone(now, began, under_way);
         self.proof = 0;
         if !self.is_known() {
-            self.limit = self.limit.min(2.0);
+            self.allowed = self.allowed.min(2.0);
         } else if self.target() >= HANGS_AFTER.as_secs_f32() {
             // It takes as long as that.
         } else if self.is_silent_since(began, now) {
@@ -307,7 +307,7 @@ impl Limit {
             return;
         }
         let most = if alone { 1.0 / 4.0 } else { 1.0 / 8.0 };
-        let weight = self.limit.recip().clamp(1.0 / 32.0, most);
+        let weight = self.allowed.recip().clamp(1.0 / 32.0, most);
         self.smooth += weight * (took.min(2.0 * self.smooth.max(BEST_FLOOR)) - self.smooth);
         if alone {
             // Where both are higher, or both lower, it moves towards the nearer one.
@@ -347,13 +347,13 @@ impl Limit {
     fn is_probe_due(&self, now: f64) -> bool {
         let wait = PROBE_EVERY.max(PROBE_ROUNDS * self.smooth);
         let due = now > f64::from(self.probed + wait);
-        due && self.is_near_target() && self.limit * PROBE_PART >= 1.0
+        due && self.is_near_target() && self.allowed * PROBE_PART >= 1.0
     }
 
     /// Empties the endpoint's queue for two round trips; slow start leads back.
     fn probe(&mut self, now: f64) {
-        self.turn = self.limit;
-        self.cut_to(now, self.limit * PROBE_PART);
+        self.turn = self.allowed;
+        self.cut_to(now, self.allowed * PROBE_PART);
         self.cut += PROBE_LASTS * f64::from(self.smooth);
         self.before = self.smooth;
         // Of an age at which seconds are lost, a probe comes some seconds early or late.
@@ -379,17 +379,17 @@ impl Limit {
 
     fn grow(&mut self, took: f32) {
         let headroom = 1.0 - self.smooth / self.target();
-        let step = if self.limit < self.turn && !self.is_near_target() {
+        let step = if self.allowed < self.turn && !self.is_near_target() {
             took.max(SLOW).sqrt().recip()
         } else if self.refused {
-            let step = (took * (CAREFUL / self.limit).max(CAREFUL_PART)).min(CAREFUL_STEP);
+            let step = (took * (CAREFUL / self.allowed).max(CAREFUL_PART)).min(CAREFUL_STEP);
             // Less would be lost in the rounding.
-            step.max(self.limit * f32::EPSILON)
+            step.max(self.allowed * f32::EPSILON)
         } else {
-            (2.0 * headroom).min(1.0) / self.limit.sqrt()
+            (2.0 * headroom).min(1.0) / self.allowed.sqrt()
         };
-        self.limit = (self.limit + step).min(f32::from(self.ceiling));
-        if self.limit > self.turn * FORGOTTEN_FROM {
+        self.allowed = (self.allowed + step).min(f32::from(self.ceiling));
+        if self.allowed > self.turn * FORGOTTEN_FROM {
             self.refused = false;
         }
     }
@@ -399,15 +399,16 @@ impl Limit {
     fn yield_to_latency(&mut self, now: f64, began: f64, took: f32) {
         let latency = took.min(self.smooth);
         if latency > self.target() && began >= self.cut {
-            self.cut_to(now, self.limit * (self.target() / latency).max(0.5));
+            self.cut_to(now, self.allowed * (self.target() / latency).max(0.5));
             // What even two requests at a time are too much for is unknown: it starts anew.
-            self.turn = if self.limit < 2.0 { f32::INFINITY } else { self.turn.min(self.limit) };
+            self.turn =
+                if self.allowed < 2.0 { f32::INFINITY } else { self.turn.min(self.allowed) };
         }
     }
 
     /// The weight of one request in the share of refusals.
     fn refusal(&self) -> f32 {
-        self.limit.recip().clamp(REFUSAL_OF_MANY, REFUSAL)
+        self.allowed.recip().clamp(REFUSAL_OF_MANY, REFUSAL)
     }
 
     /// Counts a refusal, and cuts by their share.
@@ -418,26 +419,26 @@ impl Limit {
             return;
         }
         // While it goes on, what was reached before it began is remembered.
-        if !goes_on || self.limit > self.turn {
-            self.turn = self.limit * RETURN_TO;
+        if !goes_on || self.allowed > self.turn {
+            self.turn = self.allowed * RETURN_TO;
             self.refused = true;
         }
-        self.cut_to(now, self.limit * (1.0 - self.refusals / 2.0));
+        self.cut_to(now, self.allowed * (1.0 - self.refusals / 2.0));
     }
 
     /// The endpoint is silent: only so few are worth trying, until it answers.
     fn fall_to(&mut self, now: f64, limit: f32) {
-        if self.limit <= limit {
+        if self.allowed <= limit {
             return;
         }
-        if self.limit > self.turn {
-            self.turn = self.limit * RETURN_TO;
+        if self.allowed > self.turn {
+            self.turn = self.allowed * RETURN_TO;
         }
         self.cut_to(now, limit);
     }
 
     fn cut_to(&mut self, now: f64, limit: f32) {
-        self.limit = limit.max(1.0);
+        self.allowed = limit.max(1.0);
         self.cut = now;
         self.before = 0.0;
     }
