@@ -213,11 +213,8 @@ pub(crate) async fn cancel(context: &Context, held: Held, task: &DeliveryTask) {
 
 /// Ends a delivery that its endpoint has given no chance to: `reason` says why.
 pub(crate) async fn give_up(context: &Context, held: Held, task: &DeliveryTask, reason: String) {
-    let outcome = Outcome {
-        status: DeliveryStatus::Failed,
-        reason: Some(reason),
-        ..not_attempted(task)
-    };
+    let outcome =
+        Outcome { status: DeliveryStatus::Failed, reason: Some(reason), ..not_attempted(task) };
     context.recorder.finish(Finished { outcome: Some(outcome), next: None, held }).await;
 }
 

@@ -116,7 +116,8 @@ impl Reporter {
         begun: &[BacklogKey],
         holder: Option<&Arc<str>>,
     ) {
-        let key = |one: &PlacedDelivery| BacklogKey { webhook: one.webhook, partition: one.partition };
+        let key =
+            |one: &PlacedDelivery| BacklogKey { webhook: one.webhook, partition: one.partition };
         self.tell(placed.iter().map(|one| (key(one), &one.event.user)), begun, holder);
     }
 
@@ -179,9 +180,9 @@ impl Backlogs {
     pub(crate) fn next_place(&self) -> i64 {
         let now = i64::try_from(OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000);
         let now = now.unwrap_or(i64::MAX);
-        let last = self.last_place.fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| {
-            Some(now.max(last + 1))
-        });
+        let last = self
+            .last_place
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| Some(now.max(last + 1)));
         now.max(last.unwrap_or_default() + 1)
     }
 
@@ -206,7 +207,8 @@ pub(crate) const MOST_OF_A_PAGE: usize = 1_024;
 
 /// Keeps the lease, takes over what is free, and starts draining, until the stop.
 pub(crate) async fn run(context: Arc<Context>, mut news: mpsc::UnboundedReceiver<News>) {
-    let mut keeper = Keeper { context: context.clone(), announced: Announced::default(), away: false };
+    let mut keeper =
+        Keeper { context: context.clone(), announced: Announced::default(), away: false };
     let mut tick = tokio::time::interval(context.backlogs.lease / 3);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -397,4 +399,3 @@ impl Drop for Row {
         self.under_way.remove(&self.id);
     }
 }
-

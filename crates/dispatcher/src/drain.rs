@@ -11,13 +11,13 @@ use store::{BacklogKey, BacklogPage, BacklogPlace, Backlogged, ClaimedBacklog};
 use time::OffsetDateTime;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
+use crate::Context;
 use crate::attempts::{self, Job};
 use crate::backlog::{self, MOST_OF_A_PAGE, Row, Tenure, UNIT};
 use crate::claims::Held;
 use crate::gate::{Entered, Gate};
 use crate::intake::patiently;
 use crate::subscribers::Subscriber;
-use crate::Context;
 
 /// Rows of a page, at first, at least and at most.
 const ROWS: u64 = 16;
@@ -367,7 +367,8 @@ impl Drain {
         let read = || self.context.store.backlog_page(self.key, from, limit, bytes, &under_way);
         let read = patiently(&self.context, read).await.unwrap_or_default();
         if let Ok(mut room) = room {
-            let used: usize = read.deliveries.iter().map(|d| d.task.event.payload.len() + UNIT).sum();
+            let used: usize =
+                read.deliveries.iter().map(|d| d.task.event.payload.len() + UNIT).sum();
             let rest = room.num_permits().saturating_sub(used.div_ceil(UNIT));
             drop(room.split(rest));
             self.page.room = Some(room);

@@ -137,7 +137,9 @@ impl Files {
         match self.count_all().await {
             Ok(open) => self.note(open, under_way),
             // The list cannot be opened either.
-            Err(error) if has_run_out(&error) => self.note(self.most.unwrap_or_default(), under_way),
+            Err(error) if has_run_out(&error) => {
+                self.note(self.most.unwrap_or_default(), under_way)
+            }
             Err(error) => tracing::debug!("open files were not counted: {error}"),
         }
     }

@@ -197,4 +197,6 @@ impl<'a> Placer<'a> {
     }
 }
 
-fn partition_of(_: Option<&domain::ProjectId>) -> i64 { 1 }
+fn partition_of(_: Option<&domain::ProjectId>) -> i64 {
+    1
+}

@@ -79,11 +79,7 @@ pub(crate) enum Need {
 }
 
 /// What delivery attempt `attempt` needs at `now`, given what is recorded of the delivery.
-pub(crate) fn need(
-    recorded: Option<&DeliveryProgress>,
-    attempt: u32,
-    now: OffsetDateTime,
-) -> Need {
+pub(crate) fn need(recorded: Option<&DeliveryProgress>, attempt: u32, now: OffsetDateTime) -> Need {
     let Some(recorded) = recorded else {
         return Need::Attempt;
     };

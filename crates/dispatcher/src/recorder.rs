@@ -113,7 +113,8 @@ impl Writer {
         let mut pause = Pause::default();
         loop {
             let holder = self.backlogs.holder();
-            match self.store.record_and_judge(outcomes, Some(&self.rules), holder.as_deref()).await {
+            match self.store.record_and_judge(outcomes, Some(&self.rules), holder.as_deref()).await
+            {
                 Ok(written) => {
                     self.notices.post(written.notices);
                     self.backlogs.recorded(outcomes, &written.begun, holder.as_ref());

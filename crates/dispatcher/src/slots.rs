@@ -133,7 +133,9 @@ impl Slots {
         self.gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle());
         self.users.retain(|_, user| user.strong_count() > 0);
         self.hosts.retain(|_, host| {
-            host.upgrade().inspect(|host| host.users.retain(|_, held| held.strong_count() > 0)).is_some()
+            host.upgrade()
+                .inspect(|host| host.users.retain(|_, held| held.strong_count() > 0))
+                .is_some()
         });
     }
 

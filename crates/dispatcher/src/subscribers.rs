@@ -198,7 +198,11 @@ pub(crate) async fn follow_changes(context: Arc<Context>) {
                     Err(_) => context.subscribers.forget_all(),
                 }
             }
-            Some(ControlSignal::Message(ControlMessage::Backlog { webhook_id, partition, change })) => {
+            Some(ControlSignal::Message(ControlMessage::Backlog {
+                webhook_id,
+                partition,
+                change,
+            })) => {
                 if let Ok(webhook) = webhook_id.parse() {
                     backlog::heard(&context, BacklogKey { webhook, partition }, change);
                 }

@@ -28,7 +28,7 @@ impl Store {
         let times = self.reader.query_one_raw(statement).await?;
         let counting = format!(
             "SELECT COUNT(*) AS counted FROM (SELECT 1 FROM deliveries WHERE webhook_id = $1 \
-             AND waiting_at IS NOT NULL ORDER BY webhook_id, partition_key LIMIT {}) AS found",
+             AND waiting_at IS NOT NULL LIMIT {}) AS found",
             COUNTED + 1
         );
         let statement = Statement::from_sql_and_values(self.backend(), counting, values);

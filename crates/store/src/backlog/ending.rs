@@ -25,10 +25,13 @@ const SKIP_SCAN: &str = "WITH RECURSIVE found(webhook_id, partition_key, event_k
          ORDER BY d.webhook_id, d.partition_key LIMIT 1) \
      UNION ALL \
      SELECT next.webhook_id, next.partition_key, next.event_key, found.n + 1 \
-     FROM found JOIN deliveries next ON next.id = ( \
-         SELECT d.id FROM deliveries d WHERE d.waiting_at IS NOT NULL \
-         AND (d.webhook_id, d.partition_key) > (found.webhook_id, found.partition_key) \
-         ORDER BY d.webhook_id, d.partition_key LIMIT 1) \
+     FROM found JOIN deliveries next ON next.id = COALESCE( \
+         (SELECT d.id FROM deliveries d WHERE d.waiting_at IS NOT NULL \
+         AND d.webhook_id = found.webhook_id AND d.partition_key > found.partition_key \
+         ORDER BY d.partition_key LIMIT 1), \
+         (SELECT d.id FROM deliveries d WHERE d.waiting_at IS NOT NULL \
+         AND d.webhook_id > found.webhook_id \
+         ORDER BY d.webhook_id, d.partition_key LIMIT 1)) \
      WHERE found.n < $3) \
      SELECT found.webhook_id, found.partition_key, events.user_id, \
          backlogs.webhook_id IS NULL AS missing FROM found \

@@ -6,11 +6,13 @@ mod database;
 mod samples;
 
 mod audit;
+mod backlogs;
 mod health;
 mod idempotency;
 mod jobs;
 mod leases;
 mod logs;
+mod ordered;
 mod outages;
 mod recording;
 mod rekey;
