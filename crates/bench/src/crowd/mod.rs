@@ -24,7 +24,7 @@ mod run;
 
 use std::time::Duration;
 
-pub use endpoints::{Endpoints, Manner};
+pub use endpoints::{Endpoints, Manner, SHARED};
 pub use group::{Group, Load, Pressed};
 pub use healthy::{Healthy, Span};
 pub use order::{Drained, Kept, Order, Try};
