@@ -3,8 +3,9 @@
 SHELL := /bin/bash
 BIN := target/release/studio-webhooks
 MINUTES ?= 60
+SECONDS_EACH ?= 600
 
-.PHONY: help run test test-tools bench-tools fuzz-api openapi lint deny bench bench-gateway \
+.PHONY: help run test test-tools bench-tools fuzz-api openapi lint deny bench bench-gateway bench-crowd \
 	bench-micro bench-retention chaos chaos-gateway soak clean-tests
 
 help: ## Print this list
@@ -47,6 +48,13 @@ bench: bench-tools ## Measure deliveries and latency beside the bare limit; prin
 	target/release/bench spread
 	target/release/bench api
 	ulimit -n $$(ulimit -Hn); target/release/bench gateway
+	ulimit -n $$(ulimit -Hn); target/release/bench crowd --backend both
+
+bench-crowd: test-tools ## Crowds beside healthy users, ten minutes each, then a backlog of a million and an ordered webhook
+	cargo build --release --bins
+	ulimit -n $$(ulimit -Hn); target/release/bench crowd --backend both --seconds $(SECONDS_EACH)
+	target/release/bench crowd --backend both --dispatchers 2 --only million --kills 5
+	target/release/bench crowd --backend both --dispatchers 2 --only ordered --kills 5 --quick-retries
 
 chaos: test-tools ## Kill and freeze everything at random for two minutes under load; SEED=N repeats a run's faults
 	cargo build --release --bins

@@ -19,8 +19,8 @@ const ONCE: &str = "/healthy/once";
 /// Nobody listens there.
 const REFUSING: &str = "http://127.8.8.8:8/";
 
-/// The host that several share.
-pub(super) const SHARED: Ipv4Addr = Ipv4Addr::new(127, 200, 0, 1);
+/// The host that groups at one host share, and healthy users who are to be there, too.
+pub const SHARED: Ipv4Addr = Ipv4Addr::new(127, 200, 0, 1);
 
 /// What a crowd's endpoints do.
 #[derive(Clone, Debug)]

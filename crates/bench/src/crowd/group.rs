@@ -1,5 +1,6 @@
 //! Users who need more than others: what their endpoints do, and what is published to them.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -168,6 +169,16 @@ impl Group {
 
     pub(super) fn user(&self, number: usize) -> String {
         format!("usr_{}_{number}", self.name)
+    }
+}
+
+impl fmt::Display for Pressed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} events", self.published)?;
+        if self.refused > 0 {
+            write!(f, ", {} refused", self.refused)?;
+        }
+        Ok(())
     }
 }
 

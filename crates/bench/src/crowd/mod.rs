@@ -24,7 +24,7 @@ mod run;
 
 use std::time::Duration;
 
-pub use endpoints::{Endpoints, Manner};
+pub use endpoints::{Endpoints, Manner, SHARED};
 pub use group::{Group, Load, Pressed};
 pub use healthy::{Healthy, Span};
 pub use order::{Drained, Kept, Order, Try};
@@ -33,6 +33,12 @@ pub use scenario::Scenario;
 pub use site::{Site, Writes, total};
 pub use town::{Town, Wanted};
 pub use waits::{Compared, Figures, Waits};
+
+/// A load that no run is long enough to repeat.
+pub const ONCE: Duration = Duration::from_secs(1_000_000);
+
+/// What a log says of a delivery.
+const STATUSES: [&str; 4] = ["pending", "retrying", "success", "failed"];
 
 /// Measures healthy users by themselves, and then while `crowd` is published to.
 ///
@@ -46,21 +52,34 @@ pub async fn compare(
     span: Span,
 ) -> anyhow::Result<Compared> {
     healthy.settle(town, endpoints).await?;
+    let mut webhooks = Vec::new();
     for group in crowd {
-        group.settle(town, endpoints).await?;
+        webhooks.push(group.settle(town, endpoints).await?);
     }
     let alone = healthy.measure(town, endpoints, span).await;
     let pressing = crowd.iter().map(|group| group.press(town, endpoints, span.whole()));
     let measuring = healthy.measure(town, endpoints, span);
     let (beside, pressed) = tokio::join!(measuring, futures::future::join_all(pressing));
-    let notes = crowd.iter().zip(pressed).map(|(group, pressed)| {
-        let Pressed { published, refused } = pressed;
-        let requests = endpoints.requests(group.name);
-        let refused = if refused > 0 { format!(", {refused} refused") } else { String::new() };
-        format!("{}: {published} events{refused}, {requests} requests", group.name)
-    });
-    Ok(Compared { alone, beside, notes: notes.collect() })
+    let mut notes = Vec::new();
+    for ((group, webhooks), pressed) in crowd.iter().zip(webhooks).zip(pressed) {
+        notes.push(format!(
+            "{}: {pressed}, {} requests",
+            group.name,
+            endpoints.requests(group.name)
+        ));
+        // Of a single one it is of interest what has become of its events.
+        if let [webhook] = webhooks.as_slice() {
+            notes.push(format!("{}: {}", group.name, logged(town, &group.user(0), webhook).await?));
+        }
+    }
+    Ok(Compared { alone, beside, notes })
 }
 
-/// A crowd's delay that no run is long enough for: once.
-pub const ONCE: Duration = Duration::from_secs(1_000_000);
+/// How many deliveries of a webhook there are of each status, each up to 10,000.
+async fn logged(town: &Town, user: &str, webhook: &str) -> anyhow::Result<String> {
+    let mut all = Vec::new();
+    for status in STATUSES {
+        all.push(format!("{} {status}", town.logged(user, webhook, status).await?));
+    }
+    Ok(all.join(", "))
+}

@@ -60,6 +60,13 @@ pub(super) struct Cast {
 }
 
 impl Scenario {
+    /// Those that are over when they have been measured for long enough.
+    #[must_use]
+    pub fn of_a_minute() -> Vec<Self> {
+        let all = Self::value_variants().iter().copied();
+        all.filter(|one| !matches!(one, Self::Million | Self::Ordered)).collect()
+    }
+
     /// Who is in it; `None` for those that are no crowd.
     pub(super) fn cast(self) -> Option<Cast> {
         let healthy = match self {

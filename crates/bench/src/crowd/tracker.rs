@@ -79,11 +79,9 @@ impl Tracker {
         let missing = noted.on_their_way.len();
         let ages: Vec<u64> = noted.on_their_way.iter().map(|t| now.saturating_sub(*t)).collect();
         noted.firsts.extend(ages);
-        let late: Vec<Duration> = noted.failed.values().map(|before| at - *before).collect();
-        let unretried = late.len();
-        for since in late {
-            noted.retried(since);
-        }
+        let waiting: Vec<Duration> = noted.failed.values().map(|before| at - *before).collect();
+        let (unretried, delay) = (waiting.len(), noted.delay);
+        noted.late.extend(waiting.into_iter().map(|since| micros(since.saturating_sub(delay))));
         let firsts = Figures::of(std::mem::take(&mut noted.firsts), missing);
         let retries = Figures::of(std::mem::take(&mut noted.late), unretried);
         Waits { firsts, retries, early: noted.early }
@@ -102,8 +100,12 @@ impl Noted {
     fn retried(&mut self, after: Duration) {
         let late = after.checked_sub(self.delay);
         self.early += usize::from(late.is_none());
-        self.late.push(late.map_or(0, |late| u64::try_from(late.as_micros()).unwrap_or(u64::MAX)));
+        self.late.push(micros(late.unwrap_or_default()));
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

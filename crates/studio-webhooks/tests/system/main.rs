@@ -11,6 +11,7 @@ mod chaos;
 mod clocks;
 mod commands;
 mod crashes;
+mod crowds;
 mod deployment;
 mod descriptors;
 mod endpoints;
