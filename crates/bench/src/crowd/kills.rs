@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::site::Site;
 
-/// Kills a dispatcher `kills` times, evenly while `done` rises to `of`; waits until it is there.
-/// `false` when it is not within `longest`.
+/// Kills a dispatcher `kills` times, evenly while `done` rises from where it is to `of`; waits until
+/// it is there. `false` when it is not within `longest`.
 pub(super) async fn while_draining(
     site: &mut Site,
     kills: usize,
@@ -13,12 +13,13 @@ pub(super) async fn while_draining(
     longest: Duration,
     done: impl Fn() -> usize,
 ) -> anyhow::Result<bool> {
-    let (began, mut killed) = (Instant::now(), 0);
+    let (began, from, mut killed) = (Instant::now(), done(), 0);
     while done() < of {
         if began.elapsed() > longest {
             return Ok(false);
         }
-        if killed < kills && done() >= of * (killed + 1) / (kills + 1) {
+        let next = from + of.saturating_sub(from) * (killed + 1) / (kills + 1);
+        if killed < kills && done() >= next {
             site.kill_a_dispatcher(killed)?;
             killed += 1;
             println!("  killed a dispatcher at {} of {of}", done());

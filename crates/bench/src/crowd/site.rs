@@ -18,8 +18,9 @@ pub struct Site {
     servers: Option<Servers>,
     /// `all`, or `api` and the dispatchers.
     running: Vec<Process>,
-    /// Of processes that were killed.
+    /// Of processes that were killed: their peak, MiB, and their processor seconds.
     peak: f64,
+    spent: f64,
 }
 
 struct Servers {
@@ -73,7 +74,7 @@ impl Site {
         };
         let mut product = Product::new(binary.to_owned(), folder, &database, &broker)?;
         product.set(settings);
-        let mut site = Self { product, servers, running: Vec::new(), peak: 0.0 };
+        let mut site = Self { product, servers, running: Vec::new(), peak: 0.0, spent: 0.0 };
         if backend == Backend::Embedded {
             site.launch("all")?;
         } else {
@@ -130,7 +131,9 @@ impl Site {
         let mut places = (0..self.running.len()).filter(|at| dispatching(&self.running[*at]));
         let Some(place) = places.nth(number % count.max(1)) else { return Ok(()) };
         let killed = self.running.remove(place);
-        self.peak = self.peak.max(peak_mib(&[killed.running.pid()]));
+        let pid = [killed.running.pid()];
+        self.peak = self.peak.max(peak_mib(&pid));
+        self.spent += crate::usage::cpu_seconds(&pid);
         let name = killed.name.clone();
         drop(killed);
         self.launch(&name)
@@ -147,7 +150,7 @@ impl Site {
     #[must_use]
     pub fn cpu_seconds(&self) -> f64 {
         let pids: Vec<u32> = self.running.iter().map(|process| process.running.pid()).collect();
-        crate::usage::cpu_seconds(&pids)
+        self.spent + crate::usage::cpu_seconds(&pids)
     }
 
     /// What PostgreSQL has counted of `deliveries` so far; `None` in one process.
@@ -164,7 +167,7 @@ impl Site {
         Ok(Some(Writes { rows: rows.parse()?, writes: writes.parse()? }))
     }
 
-    /// The sum of a counter over all of its processes.
+    /// The sum of a counter over all of its processes, of each since it was started.
     pub async fn metric(&self, name: &str) -> f64 {
         let mut sum = 0.0;
         for process in &self.running {
