@@ -9,7 +9,7 @@ use broker::{Outgoing, Queue, Target};
 use domain::{AttemptReport, DeliveryStatus, DeliveryTask, FailureKind};
 use store::{Outcome, Waits};
 use time::OffsetDateTime;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use crate::claims::Held;
 use crate::gate::Entered;
@@ -25,6 +25,9 @@ const SLOW_AFTER: Duration = Duration::from_millis(250);
 /// An attempt that has taken this long is parked: its row says who makes it, and its message is
 /// acknowledged.
 const PARKED_AFTER: Duration = Duration::from_secs(1);
+
+/// The same while messages of many attempts are held, so that what is quick finds room.
+const PARKED_SOON: Duration = Duration::from_millis(50);
 
 /// How long after its time-out the outcome of a parked attempt may still be on its way to the store
 /// before the attempt is taken for lost.
@@ -44,11 +47,12 @@ pub(crate) struct Job {
 /// Makes the attempt and hands its outcome to the recorder.
 pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
     let Job { task, subscriber, mut entered, mut held } = job;
+    let mark = held.take_mark();
     let report = {
         let endpoint = &subscriber.endpoint;
         // Pinned here: what is handed on would be there twice, in every attempt under way.
         let request = pin!(context.sender.attempt(endpoint, &task.event, task.id, task.attempt));
-        let request = pin!(cleared(request, held.take_mark()));
+        let request = pin!(cleared(request, mark));
         watched(&context, &task, request, &mut entered, &mut held).await
     };
     let Some(report) = report else { return hand_back(&context, held, &task).await };
@@ -95,22 +99,58 @@ async fn watched(
     entered: &mut Entered,
     held: &mut Held,
 ) -> Option<AttemptReport> {
-    if let Ok(report) = timeout(SLOW_AFTER, &mut request).await {
-        return Some(report);
-    }
-    entered.becomes_slow();
-    if let Ok(report) = timeout(PARKED_AFTER - SLOW_AFTER, &mut request).await {
-        return Some(report);
-    }
-    entered.hangs();
-    let ended = async {
-        tokio::select! {
-            report = request => Some(report),
-            () = context.hand_back.cancelled() => None,
-        }
-    };
     // Both go on: the store may be away for longer than the request takes.
-    tokio::join!(ended, park(context, task, held)).0
+    tokio::select! {
+        biased;
+        report = &mut request => return Some(report),
+        () = let_go(context, task, entered, held) => {}
+    }
+    tokio::select! {
+        biased;
+        report = request => Some(report),
+        () = context.hand_back.cancelled() => None,
+    }
+}
+
+/// Lets go of what others need, the longer the attempt takes.
+async fn let_go(context: &Context, task: &DeliveryTask, entered: &mut Entered, held: &mut Held) {
+    let mut counted = matches!(held, Held::Message(_)).then(|| context.holding.begin());
+    if context.holding.is_much() {
+        sleep(PARKED_SOON).await;
+        entered.spill_if_unknown();
+        park(context, task, held).await;
+        counted.take();
+        sleep(SLOW_AFTER - PARKED_SOON).await;
+        entered.becomes_slow();
+        sleep(PARKED_AFTER - SLOW_AFTER).await;
+        return entered.hangs();
+    }
+    sleep(SLOW_AFTER).await;
+    entered.becomes_slow();
+    if context.holding.is_much() {
+        park(context, task, held).await;
+        counted.take();
+    }
+    sleep(PARKED_AFTER - SLOW_AFTER).await;
+    entered.hangs();
+    park(context, task, held).await;
+}
+
+/// Leaves the delivery to its row: if this process ends, it is taken up when its time is over.
+async fn park(context: &Context, task: &DeliveryTask, held: &mut Held) {
+    if !matches!(held, Held::Message(_)) {
+        return;
+    }
+    // The attempt may end while this waits: until then the message is held.
+    let Some(room) = context.recorder.room().await else { return };
+    let held = std::mem::replace(held, Held::Nothing);
+    let longest = context.sender.timeout() + ON_ITS_WAY;
+    let outcome = Outcome {
+        waits: Waits::Parked,
+        next_attempt_at: Some(context.clock.now() + longest),
+        ..not_attempted(task)
+    };
+    room.send(Finished { outcome: Some(outcome), next: None, held });
 }
 
 /// The process stops: a parked delivery goes back to the broker, another one to where it came from.
@@ -122,21 +162,6 @@ async fn hand_back(context: &Context, held: Held, task: &DeliveryTask) {
     let outcome = Outcome { next_attempt_at: Some(due), ..not_attempted(task) };
     let next = Some((Target::Queue(Queue::Deliver), Outgoing::task(task)));
     context.recorder.finish(Finished { outcome: Some(outcome), next, held }).await;
-}
-
-/// Leaves the delivery to its row: if this process ends, it is taken up when its time is over.
-async fn park(context: &Context, task: &DeliveryTask, held: &mut Held) {
-    if !matches!(held, Held::Message(_)) {
-        return;
-    }
-    let held = std::mem::replace(held, Held::Nothing);
-    let longest = context.sender.timeout() + ON_ITS_WAY;
-    let outcome = Outcome {
-        waits: Waits::Parked,
-        next_attempt_at: Some(context.clock.now() + longest),
-        ..not_attempted(task)
-    };
-    context.recorder.finish(Finished { outcome: Some(outcome), next: None, held }).await;
 }
 
 fn log_failure(task: &DeliveryTask, report: &AttemptReport) {

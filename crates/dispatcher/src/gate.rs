@@ -23,7 +23,7 @@ use crate::slots::{Host, Lane, Rooms, User};
 pub(crate) const MOMENT: Duration = Duration::from_millis(500);
 
 /// As much may wait here as the endpoint takes in this time.
-const SOON: Duration = Duration::from_millis(250);
+const SOON: Duration = Duration::from_millis(400);
 
 /// So many may wait for an endpoint whatever it takes, and so many for one that is not known yet.
 const FEW: usize = 16;
@@ -189,10 +189,8 @@ impl Gate {
                 Err(Blocked::Limit | Blocked::Room(_)) => {}
             }
         }
-        if state.waiting.len() >= state.may_wait() {
-            return self.backlog(state);
-        }
-        if !self.rooms.waiting.take(&self.user.waiting, state.waiting.len()) {
+        let is_soon = state.waiting.len() < state.may_wait();
+        if !is_soon || !self.rooms.waiting.take(&self.user.waiting, state.waiting.len()) {
             return if state.limit.is_quick() { Turn::Full } else { self.backlog(state) };
         }
         let turn = state.wait(lane, true);
@@ -418,7 +416,8 @@ impl Entered {
         self.spill_if_unknown();
     }
 
-    fn spill_if_unknown(&self) {
+    /// What waits for an endpoint that has not answered yet goes into the backlog.
+    pub(crate) fn spill_if_unknown(&self) {
         let state = self.gate.lock();
         if state.limit.typical().is_none() && state.waiting.iter().any(|waiter| waiter.counted) {
             self.gate.backlog(state);

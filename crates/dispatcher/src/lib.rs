@@ -15,6 +15,7 @@ mod drain;
 mod exhaustion;
 mod files;
 mod gate;
+mod holding;
 mod intake;
 mod jobs;
 mod limit;
@@ -52,6 +53,7 @@ use crate::backlog::Backlogs;
 use crate::claims::Claims;
 use crate::exhaustion::Exhaustion;
 use crate::files::Files;
+use crate::holding::Holding;
 use crate::notices::{Failing, Notices};
 use crate::progress::Progress;
 use crate::recorder::Recorder;
@@ -97,6 +99,7 @@ struct Context {
     subscribers: Subscribers,
     claims: Claims,
     slots: Arc<Slots>,
+    holding: Holding,
     backlogs: Backlogs,
     /// Told when a webhook was changed, made or deleted.
     webhooks_changed: Notify,
@@ -136,6 +139,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         subscribers: Subscribers::new(store.clone(), slots.clone(), &config),
         claims: Claims::new(config.remembered_events),
         slots,
+        holding: Holding::new(config.prefetch),
         backlogs,
         webhooks_changed: Notify::new(),
         give_up_after: schedule.total() + config.give_up_after,

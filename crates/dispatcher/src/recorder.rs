@@ -46,6 +46,11 @@ impl Recorder {
         drop(self.finished.send(finished).await);
     }
 
+    /// Waits for room for one piece of finished work; `None` at a stop.
+    pub(crate) async fn room(&self) -> Option<mpsc::Permit<'_, Finished>> {
+        self.finished.reserve().await.ok()
+    }
+
     /// Waits until outcomes can be recorded and retries published: nothing new is taken before.
     pub(crate) async fn ready(&self) {
         if *self.working.borrow() {
