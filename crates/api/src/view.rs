@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use domain::{Cause, FailureKind, ProjectId, SigningKey, SigningScheme, Webhook, WebhookId};
 use serde::Serialize;
 use serde_json::value::RawValue;
-use store::{AttemptRow, DeliveryRow, Updated, WebhookStats, WebhookWithStats};
+use store::{
+    AttemptRow, BacklogDepth, Carried, DeliveryRow, Updated, WebhookStats, WebhookWithStats,
+};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
@@ -40,6 +42,8 @@ struct Beyond {
     /// Deliveries that are started in a second, at most; no limit of its own when null.
     #[schema(required)]
     rate_limit: Option<u32>,
+    /// Whether deliveries of one project go one after the other, in the order of publication.
+    ordered: bool,
     /// Sent with every delivery. What holds credentials is shown as `***`.
     headers: BTreeMap<String, String>,
     /// Your own words.
@@ -85,6 +89,7 @@ impl Beyond {
             project_ids: webhook.project_ids.clone(),
             filter: webhook.filter.clone().and_then(|json| RawValue::from_string(json).ok()),
             rate_limit: webhook.rate_limit,
+            ordered: webhook.ordered,
             headers: webhook.headers.all_shown(),
             description: webhook.description.clone(),
             metadata: webhook.metadata.clone(),
@@ -158,6 +163,47 @@ impl WebhookView {
             url: webhook.url,
             events: webhook.events,
         }
+    }
+}
+
+/// A webhook by itself, with what waits for its endpoint.
+#[derive(Serialize, ToSchema)]
+#[schema(as = WebhookDetail)]
+pub(crate) struct WebhookDetailView {
+    #[serde(flatten)]
+    webhook: WebhookView,
+    /// Deliveries that wait for their turn, because more events come than the endpoint takes;
+    /// null when none do.
+    #[schema(required)]
+    backlog: Option<BacklogView>,
+}
+
+/// Deliveries that wait for their turn.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Backlog)]
+struct BacklogView {
+    /// How many, counted up to 10,000.
+    #[schema(minimum = 1, maximum = 10_000)]
+    waiting: u64,
+    /// Whether there are more than were counted.
+    waiting_capped: bool,
+    /// Since when the one waits that has waited longest.
+    #[schema(required, format = DateTime)]
+    since: Option<String>,
+    /// Since when the endpoint does not answer; null when it does.
+    #[schema(required, format = DateTime)]
+    endpoint_silent_since: Option<String>,
+}
+
+impl WebhookDetailView {
+    pub(crate) fn new(found: WebhookWithStats, depth: BacklogDepth, config: &ApiConfig) -> Self {
+        let backlog = (depth.waiting > 0).then(|| BacklogView {
+            waiting: depth.waiting,
+            waiting_capped: depth.capped,
+            since: depth.since.map(seconds),
+            endpoint_silent_since: depth.silent_since.map(seconds),
+        });
+        Self { webhook: WebhookView::new(found, config), backlog }
     }
 }
 
@@ -291,9 +337,12 @@ pub(crate) struct LogView {
     cause: &'static str,
     /// Whether it is a test.
     test: bool,
-    /// When it is tried again; null when it is not.
+    /// When it is tried again; null when it is not, when it waits for its turn, and while it is
+    /// being tried for longer than a moment.
     #[schema(required, format = DateTime)]
     next_attempt_at: Option<String>,
+    /// Whether it waits for its turn in the webhook's backlog.
+    waiting: bool,
 }
 
 impl From<DeliveryRow> for LogView {
@@ -311,7 +360,12 @@ impl From<DeliveryRow> for LogView {
             event_id: row.event_id.to_string(),
             cause: row.cause.as_str(),
             test: row.cause == Cause::Test,
-            next_attempt_at: row.next_attempt_at.map(seconds),
+            // Of one under way it says when it is given up.
+            next_attempt_at: row
+                .next_attempt_at
+                .filter(|_| row.carried != Carried::Parked)
+                .map(seconds),
+            waiting: row.carried == Carried::InBacklog,
         }
     }
 }

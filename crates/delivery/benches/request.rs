@@ -21,6 +21,7 @@ fn webhook(headers: usize, at: OffsetDateTime) -> Webhook {
         project_ids: Vec::new(),
         filter: None,
         rate_limit: None,
+        ordered: false,
         headers: (0..headers).map(header).collect::<BTreeMap<_, _>>().into(),
         secret: Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
         previous_secret: None,

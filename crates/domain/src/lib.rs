@@ -15,6 +15,7 @@ mod limits;
 mod matching;
 mod notice;
 mod own_headers;
+mod partition;
 mod placed_file;
 mod private_file;
 mod schedule;
@@ -43,6 +44,7 @@ pub use notice::{Notice, NoticeKind, whole_seconds};
 pub use own_headers::{
     GivenHeader, GivenHeaders, MASK, MAX_OWN_HEADER_BYTES, OwnHeaders, RefusedHeaders,
 };
+pub use partition::partition_of;
 pub use placed_file::{Misplaced, PlacedFile};
 pub use private_file::{
     OpenToOthers, create_private_file, database_open_to_others, ensure_private_file,

@@ -40,6 +40,9 @@ pub struct Webhook {
     pub filter: Option<String>,
     /// Deliveries started in one second, at most; without a limit of its own when `None`.
     pub rate_limit: Option<u32>,
+    /// Deliveries of one project go one after the other, in the order of publication: one that
+    /// fails holds up those behind it until it has ended.
+    pub ordered: bool,
     /// The webhook's own headers, sent with each attempt; at most 20.
     pub headers: OwnHeaders,
     /// Signs its deliveries.

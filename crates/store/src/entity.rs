@@ -1,4 +1,5 @@
-//! The tables, one file each. (`leases` has no entity: one statement is all there is to it.)
+//! The tables, one file each. (`leases`, `backlogs` and `cursors` have none: they are statements of
+//! ours.)
 #![allow(unreachable_pub, reason = "what the derive makes is public")]
 
 pub(crate) mod attempt;

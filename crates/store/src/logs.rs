@@ -11,9 +11,10 @@ use uuid::Uuid;
 use crate::counting::{Seen, total};
 use crate::entity::{attempt, delivery, event, webhook};
 use crate::instant::{from_micros, to_micros};
+use crate::recording::carried;
 use crate::{
-    AttemptRow, DeliveryFilter, DeliveryPlace, DeliveryRow, EventRow, Page, PageRequest, Store,
-    StoreError,
+    AttemptRow, Carried, DeliveryFilter, DeliveryPlace, DeliveryRow, EventRow, Page, PageRequest,
+    Store, StoreError,
 };
 
 /// Deliveries shown with their event, at most.
@@ -213,6 +214,8 @@ fn delivery_of(row: delivery::Model, event_id: &str) -> Result<DeliveryRow, Stor
         triggered_at: from_micros(row.triggered_at)?,
         next_attempt_at: row.next_attempt_at.map(from_micros).transpose()?,
         payload_size: u64::try_from(row.payload_size).unwrap_or(0),
+        // An earlier release ends deliveries without taking them out of a backlog.
+        carried: if row.status < 2 { carried(row.waiting_at, row.parked) } else { Carried::No },
     })
 }
 

@@ -29,6 +29,8 @@ pub struct NewWebhook {
     pub filter: Option<Filter>,
     /// Deliveries started in one second, at most.
     pub rate_limit: Option<u32>,
+    /// Whether deliveries of one project go in the order of publication.
+    pub ordered: bool,
     /// Own headers.
     pub headers: OwnHeaders,
     /// Signs.
@@ -60,6 +62,8 @@ pub struct WebhookChange {
     pub filter: Option<Option<Filter>>,
     /// New rate limit; `Some(None)` removes it.
     pub rate_limit: Option<Option<u32>>,
+    /// Whether deliveries of one project go in the order of publication.
+    pub ordered: Option<bool>,
     /// New headers, all of them. When the URL leads elsewhere, hidden ones stay only if they are
     /// among these with their values.
     pub headers: Option<GivenHeaders>,
@@ -201,6 +205,8 @@ pub struct DeliveryRow {
     pub next_attempt_at: Option<OffsetDateTime>,
     /// Size of the body, bytes.
     pub payload_size: u64,
+    /// What carries it on.
+    pub carried: Carried,
 }
 
 /// One attempt of a delivery.

@@ -300,6 +300,15 @@ fn days(made: &[&Outcome]) -> Vec<Field> {
     ]
 }
 
+/// What the columns say of what carries a delivery on.
+pub(crate) fn carried(waiting_at: Option<i64>, parked: Option<i16>) -> Carried {
+    match (waiting_at, parked) {
+        (Some(_), _) => Carried::InBacklog,
+        (None, Some(_)) => Carried::Parked,
+        (None, None) => Carried::No,
+    }
+}
+
 fn progress_of(row: &QueryResult) -> Result<DeliveryProgress, StoreError> {
     let status: i16 = row.try_get("", "status")?;
     let attempts: i32 = row.try_get("", "attempts")?;
@@ -310,10 +319,6 @@ fn progress_of(row: &QueryResult) -> Result<DeliveryProgress, StoreError> {
         status: DeliveryStatus::try_from(status).map_err(|e| StoreError::corrupt("delivery", e))?,
         attempts: u32::try_from(attempts).map_err(|e| StoreError::corrupt("delivery", e))?,
         next_attempt_at: next.map(from_micros).transpose()?,
-        carried: match (waiting_at, parked) {
-            (Some(_), _) => Carried::InBacklog,
-            (None, Some(_)) => Carried::Parked,
-            (None, None) => Carried::No,
-        },
+        carried: carried(waiting_at, parked),
     })
 }

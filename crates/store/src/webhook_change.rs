@@ -53,6 +53,7 @@ pub(crate) fn apply(
     let filter = change.filter.map(|new| new.map(|filter| filter.as_str().to_owned()));
     set(&mut webhook.filter, filter);
     set(&mut webhook.rate_limit, change.rate_limit);
+    set(&mut webhook.ordered, change.ordered);
     set(&mut webhook.description, change.description);
     set(&mut webhook.metadata, change.metadata);
     if let Some(secret) = change.secret {

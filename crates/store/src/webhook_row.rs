@@ -53,6 +53,7 @@ pub(crate) fn row_of(keyring: &Keyring, webhook: &Webhook) -> Result<webhook::Mo
         previous_signing_key: previous_key.map(|key| seal_key("previous_signing_key", key)),
         pending_since: webhook.pending_since.map(to_micros),
         verified_at: webhook.verified_at.map(to_micros),
+        ordered: i16::from(webhook.ordered),
     })
 }
 
@@ -138,6 +139,7 @@ pub(crate) fn webhook_of(keyring: &Keyring, row: webhook::Model) -> Result<Webho
         updated_at: from_micros(row.updated_at)?,
         filter: row.filter,
         rate_limit: row.rate_limit.and_then(|most| u32::try_from(most).ok()),
+        ordered: row.ordered != 0,
         request_changed_at: row.request_changed_at.map(from_micros).transpose()?,
         pending_since: row.pending_since.map(from_micros).transpose()?,
         verified_at: row.verified_at.map(from_micros).transpose()?,

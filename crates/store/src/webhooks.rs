@@ -340,6 +340,7 @@ fn made(id: WebhookId, new: NewWebhook) -> Webhook {
         project_ids: new.project_ids,
         filter: new.filter.map(|filter| filter.as_str().to_owned()),
         rate_limit: new.rate_limit,
+        ordered: new.ordered,
         headers: new.headers,
         secret: new.secret,
         previous_secret: None,

@@ -108,7 +108,7 @@ fn answers(operation: &str) -> Vec<(&'static str, Value)> {
     };
     match operation {
         "listWebhooks" => list(json!([webhook()])),
-        "getWebhook" => one(webhook()),
+        "getWebhook" => one(with(webhook(), &json!({ "backlog": backlog() }), &[])),
         "createWebhook" => one(created("wh_new456", "whsec_generated_secret")),
         "rotateSecret" => one(created("wh_abc123", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")),
         "patchWebhook" => one(moved()),
@@ -230,6 +230,7 @@ fn webhook() -> Value {
         "project_ids": [],
         "filter": null,
         "rate_limit": null,
+        "ordered": false,
         "headers": {},
         "description": null,
         "metadata": {},
@@ -263,6 +264,15 @@ fn created(id: &str, secret: &str) -> Value {
     with(webhook(), &fields, &["last_triggered_at", "success_rate"])
 }
 
+fn backlog() -> Value {
+    json!({
+        "waiting": 1204,
+        "waiting_capped": false,
+        "since": "2026-02-02T11:58:30Z",
+        "endpoint_silent_since": null,
+    })
+}
+
 fn log() -> Value {
     json!({
         "id": "log_abc123",
@@ -277,6 +287,7 @@ fn log() -> Value {
         "cause": "event",
         "test": false,
         "next_attempt_at": null,
+        "waiting": false,
     })
 }
 

@@ -27,6 +27,10 @@ pub(crate) struct NewWebhook {
     /// Deliveries that are started in a second, at most; no limit of its own when null.
     #[schema(minimum = 1, maximum = 1000)]
     rate_limit: Option<u32>,
+    /// Deliveries of one project go one after the other, in the order of publication. One that
+    /// fails holds up those behind it until its five attempts are over, which may be hours.
+    #[schema(required = false, default = false)]
+    ordered: bool,
     #[schema(schema_with = schema::headers, required = false)]
     headers: BTreeMap<String, String>,
     #[schema(schema_with = schema::secret, required = false)]
@@ -60,6 +64,10 @@ pub(crate) struct WebhookChange {
     /// Deliveries that are started in a second, at most; no limit of its own when null.
     #[schema(minimum = 1, maximum = 1000)]
     rate_limit: Option<u32>,
+    /// Deliveries of one project go one after the other, in the order of publication. One that
+    /// fails holds up those behind it until its five attempts are over, which may be hours.
+    #[schema(required = false)]
+    ordered: bool,
     #[schema(schema_with = schema::headers, required = false)]
     headers: BTreeMap<String, String>,
     #[schema(schema_with = schema::secret, required = false)]

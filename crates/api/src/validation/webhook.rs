@@ -34,6 +34,7 @@ pub(crate) fn new_webhook(
     let project_ids = form.optional("project_ids", project_ids).unwrap_or_default();
     let filter = form.optional("filter", |_| filter(written)).flatten();
     let rate_limit = form.optional("rate_limit", rate_limit).flatten();
+    let ordered = form.optional("ordered", ordered).unwrap_or_default();
     let headers = form.optional("headers", first_headers).unwrap_or_default();
     let secret = form.optional("secret", secret).flatten();
     let signing = form.optional("signing", signing).unwrap_or_default();
@@ -53,6 +54,7 @@ pub(crate) fn new_webhook(
         project_ids,
         filter,
         rate_limit,
+        ordered,
         headers,
         secret,
         signing,
@@ -82,6 +84,7 @@ pub(crate) fn change(
         project_ids: form.optional("project_ids", project_ids),
         filter: form.optional("filter", |_| filter(written)),
         rate_limit: form.optional("rate_limit", rate_limit),
+        ordered: form.optional("ordered", ordered),
         headers: form.optional("headers", headers::own_headers),
         secret: form.optional("secret", secret).flatten(),
         signing: form.optional("signing", signing),
@@ -200,9 +203,16 @@ fn signing(value: Value) -> Checked<SigningScheme> {
 }
 
 fn active(value: Value) -> Checked<bool> {
-    value
-        .as_bool()
-        .ok_or_else(|| wrong("active", format!("must be true or false, found {}", kind(&value))))
+    flag("active", &value)
+}
+
+fn ordered(value: Value) -> Checked<bool> {
+    flag("ordered", &value)
+}
+
+fn flag(field: &str, value: &Value) -> Checked<bool> {
+    let expected = || wrong(field, format!("must be true or false, found {}", kind(value)));
+    value.as_bool().ok_or_else(expected)
 }
 
 fn description(value: Value) -> Checked<Option<String>> {

@@ -9,7 +9,7 @@ use crate::envelope::Success;
 use crate::error::ApiError;
 use crate::openapi::parameters::{Paging, WebhookFilter, WebhookPath};
 use crate::query::Query;
-use crate::view::WebhookView;
+use crate::view::{WebhookDetailView, WebhookView};
 use crate::webhooks::webhook_id;
 
 /// List webhooks
@@ -37,10 +37,12 @@ pub(crate) async fn list(
 }
 
 /// Get a webhook
+///
+/// With the deliveries that wait for its endpoint, where some do.
 #[utoipa::path(
     get, path = "/v1/webhooks/{webhook_id}", operation_id = "getWebhook", tag = "Webhooks",
     params(WebhookPath),
-    responses((status = 200, description = "The webhook.", body = WebhookView)),
+    responses((status = 200, description = "The webhook.", body = WebhookDetailView)),
 )]
 pub(crate) async fn get(
     api: Data<Api>,
@@ -49,8 +51,10 @@ pub(crate) async fn get(
     path: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let read = || async {
-        let found = api.store.webhook(&caller.user, webhook_id(&path)?).await?;
-        Ok(Success::ok(WebhookView::new(found, &api.config)))
+        let id = webhook_id(&path)?;
+        let found = api.store.webhook(&caller.user, id).await?;
+        let depth = api.store.backlog_of(id).await?;
+        Ok(Success::ok(WebhookDetailView::new(found, depth, &api.config)))
     };
     api.kept.answer(&api.store, (&request, &caller.user), read).await
 }

@@ -50,6 +50,18 @@ pub(crate) fn outcome(webhook: &str, id: &str, attempt: u32, answer: u16, last: 
     }
 }
 
+/// The delivery of event `id` at place `place` of the webhook's backlog.
+pub(crate) fn waiting(webhook: &str, id: &str, place: i64) -> Outcome {
+    Outcome {
+        attempt: 0,
+        report: None,
+        status: DeliveryStatus::Pending,
+        next_attempt_at: None,
+        waits: Waits::InBacklog { partition: 0, place },
+        ..outcome(webhook, id, 1, 200, true)
+    }
+}
+
 async fn record(studio: &Studio, outcomes: &[Outcome]) {
     studio.store.record(outcomes).await.unwrap();
 }
@@ -98,6 +110,38 @@ async fn logs_have_the_fields_of_the_specification() {
     assert_eq!(failed[0]["status_code"], 500);
     assert_eq!(failed[0]["retry_count"], 4);
     assert_eq!(user.get(&format!("/v1/webhooks/{id}")).await.data()["success_rate"], 0.5);
+}
+
+#[tokio::test]
+async fn a_log_tells_what_waits_what_is_tried_for_long_and_what_was_given_up() {
+    let studio = Studio::start().await;
+    let user = studio.user("usr_1");
+    let id = user.webhook("https://example.com/").await;
+    let tried = Outcome { waits: Waits::Parked, ..waiting(&id, "evt_tried", 0) };
+    let reason = "endpoint did not answer since 2026-02-02T12:00:00Z";
+    let given_up = Outcome {
+        status: DeliveryStatus::Failed,
+        waits: Waits::No,
+        reason: Some(reason.to_owned()),
+        ..waiting(&id, "evt_given_up", 0)
+    };
+    let shown = async |outcome: Outcome| {
+        record(&studio, std::slice::from_ref(&outcome)).await;
+        let path = format!("/v1/webhooks/{id}/logs/{}", outcome.delivery);
+        user.get(&path).await.expect(200).data()
+    };
+    let waits = shown(waiting(&id, "evt_waits", 1)).await;
+    assert_eq!((&waits["status"], &waits["waiting"]), (&json!("pending"), &json!(true)));
+    assert_eq!(waits["next_attempt_at"], json!(null));
+    let tried = shown(tried).await;
+    assert_eq!((&tried["status"], &tried["waiting"]), (&json!("pending"), &json!(false)));
+    assert_eq!(tried["next_attempt_at"], json!(null));
+    let given_up = shown(given_up).await;
+    assert_eq!((&given_up["status"], &given_up["waiting"]), (&json!("failed"), &json!(false)));
+    assert_eq!((&given_up["error"], &given_up["attempts"]), (&json!(reason), &json!([])));
+    let sent = shown(outcome(&id, "evt_waits", 1, 500, false)).await;
+    assert_eq!((&sent["status"], &sent["waiting"]), (&json!("retrying"), &json!(false)));
+    assert!(sent["next_attempt_at"].is_string());
 }
 
 #[tokio::test]

@@ -74,6 +74,8 @@ async fn each_bad_value_is_refused_by_the_name_of_its_field() {
         ("rate_limit", json!(1_001), "rate_limit"),
         ("rate_limit", json!(1.5), "rate_limit"),
         ("rate_limit", json!("5"), "rate_limit"),
+        ("ordered", json!("true"), "ordered"),
+        ("ordered", json!(null), "ordered"),
         ("active", json!("true"), "active"),
         ("active", json!(1), "active"),
         ("description", json!(1), "description"),

@@ -6,6 +6,7 @@ use broker::{ControlMessage, ControlSignal};
 use reqwest::Method;
 use serde_json::json;
 
+use crate::logs::{outcome, waiting};
 use crate::studio::Studio;
 
 const URL: &str = "https://hooks.slack.com/services/xxx";
@@ -153,6 +154,56 @@ async fn a_filter_and_a_rate_limit_are_kept_as_written_until_null_removes_them()
     assert_eq!((&data["filter"], &data["rate_limit"]), (&json!(null), &json!(null)));
     let stored = studio.store.find_webhook(data["id"].as_str().unwrap().parse().unwrap()).await;
     assert_eq!(stored.unwrap().unwrap().filter, None);
+}
+
+#[tokio::test]
+async fn a_webhook_is_ordered_when_its_owner_says_so() {
+    let studio = Studio::start().await;
+    let user = studio.user("usr_1");
+    let plain = user.webhook(URL).await;
+    assert_eq!(user.get(&format!("/v1/webhooks/{plain}")).await.data()["ordered"], false);
+    let body = json!({ "name": "n", "url": URL, "events": ["*"], "ordered": true });
+    let made = user.post("/v1/webhooks", body).await.expect(201).data();
+    assert_eq!(made["ordered"], true);
+    assert!(studio.store.any_ordered().await.unwrap());
+    let path = format!("/v1/webhooks/{}", made["id"].as_str().unwrap());
+    assert_eq!(user.put(&path, json!({ "name": "m" })).await.expect(200).data()["ordered"], true);
+    assert_eq!(user.get("/v1/webhooks").await.data()[0]["ordered"], true);
+    let off = Some(json!({ "ordered": false }).to_string());
+    let changed = user.send(Method::PATCH, &path, off).await.expect(200);
+    assert_eq!(changed.data()["ordered"], false);
+    let trail = user.get("/v1/audit?action=webhook.update").await.expect(200).data();
+    assert_eq!((&trail[0]["fields"], &trail[1]["fields"]), (&json!(["ordered"]), &json!(["name"])));
+    assert!(!studio.store.any_ordered().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_webhook_by_itself_shows_what_waits_for_its_endpoint() {
+    let studio = Studio::start().await;
+    let user = studio.user("usr_1");
+    let id = user.webhook(URL).await;
+    let path = format!("/v1/webhooks/{id}");
+    let nothing = user.get(&path).await.expect(200).data();
+    assert_eq!(nothing.get("backlog"), Some(&json!(null)));
+    let began = 1_770_033_600_000_000; // 2026-02-02T12:00:00Z
+    let all = ["evt_2", "evt_1"].map(|event| waiting(&id, event, began));
+    studio.store.record(&all).await.unwrap();
+    let shown = user.get(&path).await.expect(200).data();
+    let mut expected = json!({
+        "waiting": 2,
+        "waiting_capped": false,
+        "since": "2026-02-02T12:00:00Z",
+        "endpoint_silent_since": null,
+    });
+    assert_eq!(shown["backlog"], expected);
+    let silent = time::OffsetDateTime::from_unix_timestamp(1_770_033_630).unwrap();
+    studio.store.mark_silent(id.parse().unwrap(), Some(silent)).await.unwrap();
+    expected["endpoint_silent_since"] = json!("2026-02-02T12:00:30Z");
+    assert_eq!(user.get(&path).await.data()["backlog"], expected);
+    assert_eq!(user.get("/v1/webhooks").await.data()[0].get("backlog"), None, "not in lists");
+    let ended = ["evt_1", "evt_2"].map(|event| outcome(&id, event, 1, 200, true));
+    studio.store.record(&ended).await.unwrap();
+    assert_eq!(user.get(&path).await.data()["backlog"], json!(null));
 }
 
 #[tokio::test]

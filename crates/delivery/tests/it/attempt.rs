@@ -46,6 +46,7 @@ fn endpoint(url: &str) -> Endpoint {
         project_ids: Vec::new(),
         filter: None,
         rate_limit: None,
+        ordered: false,
         headers: Default::default(),
         secret: Secret::new("a secret of the test"),
         previous_secret: None,

@@ -39,6 +39,8 @@ pub struct Model {
     pub previous_signing_key: Option<Vec<u8>>,
     pub pending_since: Option<i64>,
     pub verified_at: Option<i64>,
+    /// 1 for a webhook that is.
+    pub ordered: i16,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

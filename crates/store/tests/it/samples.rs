@@ -26,6 +26,7 @@ pub(crate) fn new_webhook(owner: &str) -> NewWebhook {
         project_ids: vec!["proj_2".parse().unwrap(), "proj_1".parse().unwrap()],
         filter: Some(Filter::parse(r#"{"name":{"$ne":"a\u0000b"}}"#).unwrap()),
         rate_limit: Some(50),
+        ordered: false,
         headers: BTreeMap::from([("Authorization".into(), "Bearer header-secret".into())]).into(),
         secret: Secret::new("whsec_first-secret"),
         signing: domain::SigningScheme::Hmac,
