@@ -187,7 +187,7 @@ struct BacklogView {
     waiting: u64,
     /// Whether there are more than were counted.
     waiting_capped: bool,
-    /// Since when the one waits that has waited longest.
+    /// Since when the one waits that has waited longest; null for a moment after it began.
     #[schema(required, format = DateTime)]
     since: Option<String>,
     /// Since when the endpoint does not answer; null when it does.
@@ -360,10 +360,10 @@ impl From<DeliveryRow> for LogView {
             event_id: row.event_id.to_string(),
             cause: row.cause.as_str(),
             test: row.cause == Cause::Test,
-            // Of one under way it says when it is given up.
+            // Of one under way it is the end of a lease; one that waits goes when its turn comes.
             next_attempt_at: row
                 .next_attempt_at
-                .filter(|_| row.carried != Carried::Parked)
+                .filter(|_| row.carried == Carried::No)
                 .map(seconds),
             waiting: row.carried == Carried::InBacklog,
         }

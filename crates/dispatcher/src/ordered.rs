@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{HistoryEntry, HistoryReader};
-use domain::{DeliveryId, Event, EventKey};
+use domain::{DeliveryId, Event, EventKey, partition_of};
 use store::{OrderedCursor, PlacedDelivery, StoreError};
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -195,8 +195,4 @@ impl<'a> Placer<'a> {
         (self.cursor, self.noted) = (Some(to), Instant::now());
         Ok(true)
     }
-}
-
-fn partition_of(_: Option<&domain::ProjectId>) -> i64 {
-    1
 }

@@ -165,7 +165,7 @@ impl Subscribers {
         let (endpoint, subscription) = (endpoint.ok()?, subscription.ok()?);
         let gate = self.slots.gate(webhook.id, &webhook.user, endpoint.authority());
         gate.set_pace(webhook.rate_limit);
-        Some((Subscriber { endpoint, gate, ordered: false }, subscription))
+        Some((Subscriber { endpoint, gate, ordered: webhook.ordered }, subscription))
     }
 
     async fn forget(&self, user: &UserId) {

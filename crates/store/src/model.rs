@@ -201,7 +201,7 @@ pub struct DeliveryRow {
     pub response_time_ms: Option<u64>,
     /// When its first attempt was made, or, before that, when it was planned.
     pub triggered_at: OffsetDateTime,
-    /// When the next attempt is due.
+    /// When the next attempt is due; of a parked one, when its attempt is given up.
     pub next_attempt_at: Option<OffsetDateTime>,
     /// Size of the body, bytes.
     pub payload_size: u64,

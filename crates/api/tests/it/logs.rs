@@ -117,7 +117,14 @@ async fn a_log_tells_what_waits_what_is_tried_for_long_and_what_was_given_up() {
     let studio = Studio::start().await;
     let user = studio.user("usr_1");
     let id = user.webhook("https://example.com/").await;
-    let tried = Outcome { waits: Waits::Parked, ..waiting(&id, "evt_tried", 0) };
+    let later = Some(OffsetDateTime::now_utc() + Duration::from_secs(60));
+    let tried = Outcome {
+        waits: Waits::Parked,
+        next_attempt_at: later,
+        ..waiting(&id, "evt_tried", 0)
+    };
+    // As the first of an ordered webhook's deliveries waits that has failed.
+    let first = Outcome { next_attempt_at: later, ..waiting(&id, "evt_first", 0) };
     let reason = "endpoint did not answer since 2026-02-02T12:00:00Z";
     let given_up = Outcome {
         status: DeliveryStatus::Failed,
@@ -133,6 +140,8 @@ async fn a_log_tells_what_waits_what_is_tried_for_long_and_what_was_given_up() {
     let waits = shown(waiting(&id, "evt_waits", 1)).await;
     assert_eq!((&waits["status"], &waits["waiting"]), (&json!("pending"), &json!(true)));
     assert_eq!(waits["next_attempt_at"], json!(null));
+    let first = shown(first).await;
+    assert_eq!((&first["waiting"], &first["next_attempt_at"]), (&json!(true), &json!(null)));
     let tried = shown(tried).await;
     assert_eq!((&tried["status"], &tried["waiting"]), (&json!("pending"), &json!(false)));
     assert_eq!(tried["next_attempt_at"], json!(null));
