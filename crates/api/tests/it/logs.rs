@@ -118,11 +118,8 @@ async fn a_log_tells_what_waits_what_is_tried_for_long_and_what_was_given_up() {
     let user = studio.user("usr_1");
     let id = user.webhook("https://example.com/").await;
     let later = Some(OffsetDateTime::now_utc() + Duration::from_secs(60));
-    let tried = Outcome {
-        waits: Waits::Parked,
-        next_attempt_at: later,
-        ..waiting(&id, "evt_tried", 0)
-    };
+    let tried =
+        Outcome { waits: Waits::Parked, next_attempt_at: later, ..waiting(&id, "evt_tried", 0) };
     // As the first of an ordered webhook's deliveries waits that has failed.
     let first = Outcome { next_attempt_at: later, ..waiting(&id, "evt_first", 0) };
     let reason = "endpoint did not answer since 2026-02-02T12:00:00Z";
