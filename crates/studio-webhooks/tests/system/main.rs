@@ -27,6 +27,7 @@ mod matching;
 mod operations;
 mod operator;
 mod operators;
+mod ordered;
 mod pace;
 mod poison;
 mod power;
