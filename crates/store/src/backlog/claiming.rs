@@ -54,14 +54,11 @@ impl Store {
         let ended = "DELETE FROM leases WHERE name = $1";
         let values = [holder.into()];
         let free = Statement::from_sql_and_values(self.backend(), released, values);
-        let freed = match self.writer.execute_raw(free.clone()).await {
-            Err(error) if is_conflict(&error) => self.writer.execute_raw(free).await?,
-            done => done?,
-        };
+        let freed = self.execute(free).await?;
         let values = [format!("{LEASES}{holder}").into()];
         let end = Statement::from_sql_and_values(self.backend(), ended, values);
-        self.writer.execute_raw(end).await?;
-        Ok(freed.rows_affected())
+        self.execute(end).await?;
+        Ok(freed)
     }
 
     /// Notes since when the webhook's endpoint does not answer, with all of its backlogs; `None`
@@ -77,11 +74,17 @@ impl Store {
         let sql = "UPDATE backlogs SET silent_since = $1 WHERE webhook_id = $2";
         let values = [since.map(to_micros).into(), webhook.as_uuid().into()];
         let mark = Statement::from_sql_and_values(self.backend(), sql, values);
-        match self.writer.execute_raw(mark.clone()).await {
-            Err(error) if is_conflict(&error) => drop(self.writer.execute_raw(mark).await?),
-            done => drop(done?),
-        }
-        Ok(())
+        self.execute(mark).await.map(drop)
+    }
+
+    /// Executes it, once more when it was broken off in favour of another; gives back how many rows
+    /// it changed.
+    async fn execute(&self, statement: Statement) -> Result<u64, StoreError> {
+        let done = match self.writer.execute_raw(statement.clone()).await {
+            Err(error) if is_conflict(&error) => self.writer.execute_raw(statement).await?,
+            done => done?,
+        };
+        Ok(done.rows_affected())
     }
 
     async fn try_claim_backlogs(&self, holder: &str, most: u64) -> Result<Vec<QueryResult>, DbErr> {

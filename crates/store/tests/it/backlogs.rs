@@ -1,5 +1,4 @@
 use std::collections::HashSet;
-
 use std::time::Duration;
 
 use domain::{Cause, DeliveryId, DeliveryStatus, Event, UserId, Webhook};

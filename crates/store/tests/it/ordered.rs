@@ -1,7 +1,6 @@
-use std::collections::HashSet;
-
 use domain::{DeliveryId, DeliveryStatus, Event, EventKey, Webhook};
 use futures::future::join_all;
+use std::collections::HashSet;
 use store::{BacklogKey, OrderedCursor, Outcome, PlacedDelivery, Waits};
 
 use crate::backlogs::{line, waiting};

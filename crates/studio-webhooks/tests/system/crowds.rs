@@ -154,12 +154,9 @@ async fn what_hangs_and_what_waits_outlives_a_kill(backend: Backend) {
 }
 
 on_both!(
-    answers_that_are_slow_hold_nobody_up,
-    users_with_silent_endpoints_hold_nobody_up,
     a_host_that_many_use_is_shared,
     a_user_who_publishes_a_thousand_times_more_holds_nobody_up,
     a_burst_to_a_quick_endpoint_is_put_off_by_nobody,
-    an_endpoint_of_few_workers_is_not_driven_into_its_own_time_limit,
     what_hangs_and_what_waits_outlives_a_kill,
 );
 
