@@ -96,6 +96,10 @@ impl Broker for AmqpBroker {
         ControlReader { signals }
     }
 
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn health(&self) -> Health {
         let trouble: Vec<String> =
             [self.publisher.trouble(), self.link.detached()].into_iter().flatten().collect();

@@ -284,6 +284,10 @@ impl Broker for EmbeddedBroker {
         ControlReader { signals }
     }
 
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     fn health(&self) -> Health {
         let misplaced = || self.shelf.file.check_place().err().map(|error| error.to_string());
         self.shelf.condition.trouble().or_else(misplaced).map_or(Health::Ready, Health::Away)

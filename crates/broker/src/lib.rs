@@ -80,6 +80,9 @@ pub trait Broker: Send + Sync + 'static {
     /// What is announced from now on.
     fn control(&self) -> ControlReader;
 
+    /// Whether other processes may use the same broker at the same time.
+    fn is_shared(&self) -> bool;
+
     /// Whether the broker can be reached for publishing and consuming right now.
     fn health(&self) -> Health;
 

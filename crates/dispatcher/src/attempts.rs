@@ -122,11 +122,13 @@ async fn let_go(context: &Context, task: &DeliveryTask, entered: &mut Entered, h
         counted.take();
         sleep(SLOW_AFTER - PARKED_SOON).await;
         entered.becomes_slow();
+        held.is_slow();
         sleep(PARKED_AFTER - SLOW_AFTER).await;
         return entered.hangs();
     }
     sleep(SLOW_AFTER).await;
     entered.becomes_slow();
+    held.is_slow();
     if context.holding.is_much() {
         park(context, task, held).await;
         counted.take();

@@ -13,7 +13,7 @@ use dashmap::mapref::entry::Entry;
 use domain::{DeliveryId, UserId};
 use store::{BacklogKey, ClaimedBacklog, Outcome, PlacedDelivery, Store, StoreError, Waits};
 use time::OffsetDateTime;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -28,6 +28,9 @@ const TOGETHER: u64 = 500;
 
 /// Pages read at a time.
 const READING: usize = 4;
+
+/// In every so many rounds it is looked for backlogs that are held and not drained.
+const FORGOTTEN_EVERY: u32 = 6;
 
 /// One unit of the bytes in memory.
 pub(crate) const UNIT: usize = 1_024;
@@ -144,6 +147,8 @@ pub(crate) struct Backlogs {
     held: DashMap<BacklogKey, Arc<UnderWay>>,
     last_place: AtomicI64,
     claim: Notify,
+    /// For deliveries of backlogs that were begun and are not recorded, but for slow ones.
+    pub(crate) unrecorded: Arc<Semaphore>,
     /// Bytes of pages in memory, in units.
     pub(crate) room: Arc<Semaphore>,
     pub(crate) reading: Semaphore,
@@ -162,6 +167,7 @@ impl Backlogs {
             held: DashMap::new(),
             last_place: AtomicI64::new(0),
             claim: Notify::new(),
+            unrecorded: Arc::new(Semaphore::new(usize::from(config.deliver_prefetch.max(1)))),
             room: Arc::new(Semaphore::new((config.backlog_bytes / UNIT).max(MOST_OF_A_PAGE))),
             reading: Semaphore::new(READING),
         };
@@ -207,8 +213,13 @@ pub(crate) const MOST_OF_A_PAGE: usize = 1_024;
 
 /// Keeps the lease, takes over what is free, and starts draining, until the stop.
 pub(crate) async fn run(context: Arc<Context>, mut news: mpsc::UnboundedReceiver<News>) {
-    let mut keeper =
-        Keeper { context: context.clone(), announced: Announced::default(), away: false };
+    let mut keeper = Keeper {
+        context: context.clone(),
+        announced: Announced::default(),
+        away: false,
+        is_alone: !context.broker.is_shared(),
+        rounds: 0,
+    };
     let mut tick = tokio::time::interval(context.backlogs.lease / 3);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -247,6 +258,9 @@ struct Keeper {
     context: Arc<Context>,
     announced: Announced,
     away: bool,
+    /// No other dispatcher can be at work: whoever was there before is gone.
+    is_alone: bool,
+    rounds: u32,
 }
 
 /// When the growth of which backlog was announced.
@@ -314,7 +328,7 @@ impl Keeper {
         }
     }
 
-    async fn keep_and_claim(&self) -> Result<(), StoreError> {
+    async fn keep_and_claim(&mut self) -> Result<(), StoreError> {
         let backlogs = &self.context.backlogs;
         let tenure = self.sure_tenure();
         let asked = Instant::now();
@@ -330,6 +344,17 @@ impl Keeper {
             return Ok(());
         }
         tenure.lasts_until(asked + backlogs.lease - MARGIN);
+        if self.is_alone {
+            store.take_over(&tenure.holder).await?;
+            self.is_alone = false;
+        }
+        self.rounds = self.rounds.wrapping_add(1);
+        if self.rounds.is_multiple_of(FORGOTTEN_EVERY) {
+            // What was claimed while the answer was lost.
+            for one in store.held_backlogs(&tenure.holder).await? {
+                self.start(one, &tenure);
+            }
+        }
         loop {
             let claimed = store.claim_backlogs(&tenure.holder, TOGETHER).await?;
             let full = claimed.len() as u64 == TOGETHER;
@@ -380,6 +405,8 @@ pub(crate) struct Row {
     pub(crate) id: DeliveryId,
     pub(crate) partition: i64,
     pub(crate) place: i64,
+    /// Among those that a kill may double; given back when the attempt turns out to be slow.
+    pub(crate) unrecorded: Option<OwnedSemaphorePermit>,
 }
 
 impl Row {

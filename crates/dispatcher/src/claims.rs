@@ -52,6 +52,13 @@ impl Held {
         }
     }
 
+    /// The attempt is slow: others of backlogs go meanwhile.
+    pub(crate) fn is_slow(&mut self) {
+        if let Self::Row(row) = self {
+            row.unrecorded = None;
+        }
+    }
+
     /// The work is recorded; nothing of it can be lost any more.
     pub(crate) fn settle(self) {
         match self {

@@ -51,7 +51,7 @@ pub struct DispatcherConfig {
     /// ends as failed; 24 h by default.
     #[serde(deserialize_with = "setting::duration")]
     pub give_up_after: Duration,
-    /// How long a dispatcher that is gone keeps the backlogs that it drained; 15 s by default.
+    /// How long a dispatcher that is gone keeps the backlogs that it drained; 10 s by default.
     #[serde(deserialize_with = "setting::duration")]
     pub backlog_lease: Duration,
     /// Bytes of deliveries that are read from backlogs and wait in memory, at most; 32 MiB by
@@ -111,7 +111,7 @@ impl Default for DispatcherConfig {
             circuit_failures: 8,
             circuit_pause: Duration::from_secs(15),
             give_up_after: Duration::from_secs(24 * 3_600),
-            backlog_lease: Duration::from_secs(15),
+            backlog_lease: Duration::from_secs(10),
             backlog_bytes: 32 * 1_024 * 1_024,
             record_linger: Duration::from_millis(20),
             record_batch: 500,

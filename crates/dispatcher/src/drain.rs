@@ -58,7 +58,8 @@ impl UnderWay {
     fn begin(self: &Arc<Self>, key: BacklogKey, place: BacklogPlace) -> Row {
         self.lock().insert(place.id);
         let under_way = self.clone();
-        Row { under_way, id: place.id, partition: key.partition, place: place.place }
+        let BacklogPlace { place, id } = place;
+        Row { under_way, id, partition: key.partition, place, unrecorded: None }
     }
 
     pub(crate) fn remove(&self, id: &DeliveryId) {
@@ -192,7 +193,7 @@ impl Drain {
         if !self.tenure.is_sure() {
             return Found::Waited;
         }
-        self.begin(next, subscriber, entered);
+        self.begin(next, subscriber, entered).await;
         Found::Something
     }
 
@@ -235,13 +236,16 @@ impl Drain {
         if !self.tenure.is_sure() || self.is_another(subscriber).await {
             return Found::Waited;
         }
-        self.begin(head, subscriber, entered);
+        self.begin(head, subscriber, entered).await;
         Found::Something
     }
 
-    fn begin(&mut self, next: Backlogged, subscriber: &Arc<Subscriber>, entered: Entered) {
+    async fn begin(&mut self, next: Backlogged, subscriber: &Arc<Subscriber>, entered: Entered) {
+        let mut row = self.under_way.begin(self.key, next.place);
+        // Those that were sent wait for the store.
+        row.unrecorded = self.context.backlogs.unrecorded.clone().acquire_owned().await.ok();
         self.sent_at = Some(Instant::now());
-        let held = Held::Row(self.under_way.begin(self.key, next.place));
+        let held = Held::Row(row);
         let job = Job { task: next.task, subscriber: subscriber.clone(), entered, held };
         self.context.tasks.spawn(attempts::attempt(self.context.clone(), job));
     }

@@ -28,6 +28,9 @@ const EVERY: Duration = Duration::from_millis(200);
 /// How soon they are counted again when there is no room.
 const SOON: Duration = Duration::from_millis(10);
 
+/// How often it is said that there is no room.
+const WARNED_EVERY: Duration = Duration::from_secs(60);
+
 /// By so many the size of the list may differ from its length: others open files meanwhile.
 const BETWEEN: u64 = 16;
 
@@ -114,21 +117,33 @@ impl Files {
         if self.most.is_none() {
             return;
         }
+        let mut warned: Option<Instant> = None;
         loop {
             let began = Instant::now();
             self.count().await;
             // A long list must not be all that a thread is busy with.
             let soon = SOON.max(began.elapsed() * 4);
-            let wanted = async {
-                self.wanted.notified().await;
-                tokio::time::sleep(soon).await;
-            };
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(EVERY) => {}
-                () = wanted => {}
+                () = self.wanted.notified() => {
+                    if warned.is_none_or(|at| at.elapsed() >= WARNED_EVERY) && self.room() == 0 {
+                        warned = Some(Instant::now());
+                        self.warn();
+                    }
+                    tokio::time::sleep(soon).await;
+                }
             }
         }
+    }
+
+    fn warn(&self) {
+        tracing::warn!(
+            "deliveries wait: {} file descriptors are in use, and {} may be by deliveries; raise \
+             the limit (ulimit -n, LimitNOFILE)",
+            self.open.load(Ordering::Acquire),
+            self.most.unwrap_or_default(),
+        );
     }
 
     async fn count(&self) {

@@ -20,7 +20,7 @@ use crate::slots::{Host, Lane, Rooms, User};
 
 /// How long a message waits here at most: that of a request whose turn does not come by then goes
 /// into the backlog.
-pub(crate) const MOMENT: Duration = Duration::from_millis(500);
+pub(crate) const MOMENT: Duration = Duration::from_secs(1);
 
 /// As much may wait here as the endpoint takes in this time.
 const SOON: Duration = Duration::from_millis(400);

@@ -42,6 +42,8 @@ pub struct Span {
     pub delay: Duration,
     /// How long the last events may take to arrive.
     pub patience: Duration,
+    /// How long the crowd is published to before they are measured beside it.
+    pub head_start: Duration,
 }
 
 impl Span {

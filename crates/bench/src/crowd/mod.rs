@@ -57,8 +57,12 @@ pub async fn compare(
         webhooks.push(group.settle(town, endpoints).await?);
     }
     let alone = healthy.measure(town, endpoints, span).await;
-    let pressing = crowd.iter().map(|group| group.press(town, endpoints, span.whole()));
-    let measuring = healthy.measure(town, endpoints, span);
+    let pressed_for = span.head_start + span.whole();
+    let pressing = crowd.iter().map(|group| group.press(town, endpoints, pressed_for));
+    let measuring = async {
+        tokio::time::sleep(span.head_start).await;
+        healthy.measure(town, endpoints, span).await
+    };
     let (beside, pressed) = tokio::join!(measuring, futures::future::join_all(pressing));
     let mut notes = Vec::new();
     for ((group, webhooks), pressed) in crowd.iter().zip(webhooks).zip(pressed) {

@@ -81,7 +81,7 @@ impl Plan {
 
     pub(super) fn span(&self) -> Span {
         let delay = if self.quick_retries { QUICK_DELAY } else { FIRST_DELAY };
-        Span { length: self.length, delay, patience: self.patience }
+        Span { length: self.length, delay, patience: self.patience, head_start: Duration::ZERO }
     }
 
     /// The product, as users have it.

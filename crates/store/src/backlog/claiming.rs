@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::{ClaimedBacklog, LEASES, among, key_of, time_of};
 use crate::error::is_conflict;
-use crate::instant::to_micros;
+use crate::instant::{now, to_micros};
 use crate::{BacklogKey, Store, StoreError};
 
 /// Backlogs that one statement claims, at most.
@@ -43,6 +43,22 @@ impl Store {
                    WHERE holder = $1";
         let statement = Statement::from_sql_and_values(self.backend(), sql, [holder.into()]);
         claimed(self.reader.query_all_raw(statement).await?)
+    }
+
+    /// Takes over from whoever was there before, where nobody else can be: the leases of all other
+    /// dispatchers end, and the attempts that they made are due.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] while the database is away; do it again.
+    pub async fn take_over(&self, holder: &str) -> Result<(), StoreError> {
+        let sql = format!("DELETE FROM leases WHERE name LIKE '{LEASES}%' AND holder <> $1");
+        let end = Statement::from_sql_and_values(self.backend(), sql, [holder.into()]);
+        self.execute(end).await?;
+        let sql = "UPDATE deliveries SET next_attempt_at = $1, parked = NULL \
+                   WHERE parked = 1 AND next_attempt_at > $1";
+        let values = [to_micros(now()).into()];
+        let due = Statement::from_sql_and_values(self.backend(), sql, values);
+        self.execute(due).await.map(drop)
     }
 
     /// Makes free what `holder` has, and ends its lease; gives back how many backlogs it had.

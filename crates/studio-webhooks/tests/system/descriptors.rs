@@ -9,31 +9,32 @@ use crate::support::events::Published;
 use crate::support::studio::{Backend, Studio};
 use crate::support::{on_both, wait_at_most};
 
-/// Events, each of which is a request under way for as long as the endpoint takes.
-const EVENTS: usize = 600;
+/// Webhooks, and the events for each: requests under way for as long as the endpoint takes.
+const WEBHOOKS: usize = 60;
+const EVENTS: usize = 10;
 
 /// More connections are wanted than there are descriptors: what cannot be sent is put off, no
 /// attempt is counted, and nobody's endpoint is blamed.
 async fn what_cannot_be_sent_is_put_off(backend: Backend) {
-    let settings = [
-        ("STUDIO__DISPATCHER__PER_WEBHOOK", "600"),
-        ("STUDIO__DISPATCHER__PER_HOST", "600"),
-        ("STUDIO__DISPATCHER__PER_USER", "600"),
-    ];
-    let studio = Studio::with(backend, &settings).await;
+    let studio = Studio::start(backend).await;
     let process = backend.worker();
     assert_eq!(studio.terminate(process).await, 0);
     studio.spawn_under(process, process, "ulimit -n 256");
     studio.wait_ready(&studio.dispatcher).await;
     let endpoint = Endpoint::slow(Duration::from_secs(2)).await;
-    let webhook = studio.webhook("usr_1", &endpoint.url(), json!({})).await;
+    let mut webhooks = Vec::new();
+    for _ in 0..WEBHOOKS {
+        webhooks.push(studio.webhook("usr_1", &endpoint.url(), json!({})).await);
+    }
     let events = Published::several("usr_1", EVENTS);
     studio.publish_all(&events).await;
-    wait_at_most(Duration::from_secs(90), "a log of every delivery", || async {
-        (studio.succeeded(&webhook).await == EVENTS).then_some(())
-    })
-    .await;
-    assert_eq!(endpoint.count(), EVENTS);
+    for webhook in &webhooks {
+        wait_at_most(Duration::from_secs(90), "a log of every delivery", || async {
+            (studio.succeeded(webhook).await == EVENTS).then_some(())
+        })
+        .await;
+    }
+    assert_eq!(endpoint.count(), WEBHOOKS * EVENTS);
     let second = endpoint.requests().into_iter().find(|r| r.header("X-Sentimatrix-Attempt") != "1");
     assert!(second.is_none(), "an attempt was counted that was never made: {second:?}");
     let log = studio.log(process);
