@@ -37,7 +37,8 @@ pub struct DeliveryConfig {
     /// Idle connections kept open to one host; 512 by default.
     #[serde(deserialize_with = "setting::number")]
     pub idle_per_host: usize,
-    /// Idle connections kept open, at most; 4,096 by default.
+    /// Idle connections kept open, at most, and no more than a quarter of the files that the process
+    /// may open; 4,096 by default.
     #[serde(deserialize_with = "setting::number")]
     pub idle_in_all: usize,
     /// How long an idle connection is kept; 60 s by default.

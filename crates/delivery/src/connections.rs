@@ -16,6 +16,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::http::response::Parts;
+use rustix::process::{Resource, getrlimit};
 
 use crate::connector::Connector;
 use crate::endpoint::Target;
@@ -23,6 +24,10 @@ use crate::failure::NoAnswer;
 use crate::http1::Http1;
 use crate::http2::Http2;
 use crate::{DeliveryConfig, DeliveryConfigError, Guard};
+
+/// Connections that rest have this part of the files that the process may open, at most: what waits
+/// for a free file must not wait for them.
+const OF_FILES: usize = 4;
 
 /// How often connections that rested too long, or were closed by the other side, are dropped.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -86,7 +91,7 @@ impl Connections {
             connector: Connector::new(config, guard)?,
             hosts: DashMap::new(),
             idle_per_host: config.idle_per_host,
-            idle_in_all: config.idle_in_all,
+            idle_in_all: config.idle_in_all.min(files() / OF_FILES),
             idle: AtomicUsize::new(0),
             idle_timeout: config.idle_timeout,
             sweeping: Once::new(),
@@ -238,6 +243,12 @@ impl Shared {
             !host.idle.is_empty() || host.shared.is_some()
         });
     }
+}
+
+/// How many files the process may open.
+fn files() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX)
 }
 
 async fn sweep(shared: Weak<Shared>) {

@@ -202,9 +202,21 @@ impl Backlogs {
         self.held.len()
     }
 
-    /// A drain has ended, by itself or with its tenure.
-    pub(crate) fn ended(&self, key: &BacklogKey, under_way: &Arc<UnderWay>) {
+    /// A drain has ended, by itself or with its tenure. If the backlog has begun anew just before,
+    /// nobody drains it: it is told of once more.
+    pub(crate) fn ended(
+        &self,
+        key: &BacklogKey,
+        user: &UserId,
+        under_way: &Arc<UnderWay>,
+        tenure: &Tenure,
+    ) {
         self.held.remove_if(key, |_, known| Arc::ptr_eq(known, under_way));
+        if under_way.begun_anew.load(Ordering::Acquire) {
+            let begun = Some(tenure.holder.clone());
+            // Nobody hears it while the process stops.
+            self.reporter.news.send(News { key: *key, user: user.clone(), begun }).ok();
+        }
     }
 }
 
@@ -311,7 +323,10 @@ impl Keeper {
     fn start(&self, claimed: ClaimedBacklog, tenure: &Arc<Tenure>) {
         let under_way = Arc::new(UnderWay::default());
         match self.context.backlogs.held.entry(claimed.key) {
-            Entry::Occupied(held) => return held.get().news.notify_one(),
+            Entry::Occupied(held) => {
+                held.get().begun_anew.store(true, Ordering::Release);
+                return held.get().news.notify_one();
+            }
             Entry::Vacant(place) => drop(place.insert(under_way.clone())),
         }
         let drain = Drain::new(self.context.clone(), tenure.clone(), claimed, under_way);

@@ -2,6 +2,7 @@
 //! and cannot go within a second is forgotten and read again: memory holds no backlog.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,8 @@ pub(crate) struct UnderWay {
     ids: Mutex<HashSet<DeliveryId>>,
     /// Told when the backlog has grown, and when one of them is recorded.
     pub(crate) news: Notify,
+    /// The backlog has begun anew, perhaps after its end was written down here.
+    pub(crate) begun_anew: AtomicBool,
 }
 
 impl UnderWay {
@@ -140,7 +143,7 @@ impl Drain {
             () = tenure.lost.cancelled() => {}
             () = self.drain() => {}
         }
-        self.context.backlogs.ended(&self.key, &self.under_way);
+        self.context.backlogs.ended(&self.key, &self.user, &self.under_way, &self.tenure);
     }
 
     async fn drain(&mut self) {

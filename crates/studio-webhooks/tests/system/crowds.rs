@@ -40,8 +40,18 @@ async fn town(studio: &Studio) -> Town {
 
 /// Healthy users by themselves and beside the crowd.
 async fn beside(studio: &Studio, healthy: Healthy, crowd: &[Group], span: Span) -> Compared {
-    let endpoints = Endpoints::start().await.unwrap();
-    let compared = compare(&town(studio).await, &endpoints, healthy, crowd, span).await.unwrap();
+    beside_at(&Endpoints::start().await.unwrap(), studio, healthy, crowd, span).await
+}
+
+/// The same with endpoints that outlive it.
+async fn beside_at(
+    endpoints: &Endpoints,
+    studio: &Studio,
+    healthy: Healthy,
+    crowd: &[Group],
+    span: Span,
+) -> Compared {
+    let compared = compare(&town(studio).await, endpoints, healthy, crowd, span).await.unwrap();
     println!("{compared}");
     compared
 }
@@ -122,7 +132,8 @@ async fn an_endpoint_of_few_workers_is_not_driven_into_its_own_time_limit(backen
     let load = Load::Bursts(1_000, ONCE);
     let crowd = [Group::new("workers", Manner::ByWorkers(workers.clone()), load)];
     let began = Instant::now();
-    let compared = beside(&studio, Healthy::default(), &crowd, SPAN).await;
+    let endpoints = Endpoints::start().await.unwrap();
+    let compared = beside_at(&endpoints, &studio, Healthy::default(), &crowd, SPAN).await;
     // 160 a second at best.
     let last = workers.wait_for(1_000, Duration::from_secs(12)).await;
     println!("{last:?} after {:?}, {} refused", began.elapsed(), workers.refused());
