@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use bench::crowd::{
-    Compared, Endpoints, Group, Healthy, Load, Manner, ONCE, SHARED, Span, Town, compare, total,
+    Compared, Endpoints, Group, Healthy, Load, Manner, ONCE, SHARED, Span, Town, compare,
 };
 use bench::receiver::Workers;
 use serde_json::json;
@@ -102,29 +102,6 @@ async fn a_user_who_publishes_a_thousand_times_more_holds_nobody_up(backend: Bac
     assert_held_up_by_nobody(&beside(&studio, healthy, &crowd, SPAN).await);
 }
 
-/// How often a delivery was handed back to wait its turn.
-async fn deferred(studio: &Studio) -> f64 {
-    total(&studio.metrics(&studio.dispatcher).await, "deliveries_deferred_total")
-}
-
-async fn a_burst_to_a_quick_endpoint_is_put_off_by_nobody(backend: Backend) {
-    let studio = Studio::start(backend).await;
-    let endpoint = Endpoint::answering([200]).await;
-    studio.webhook("usr_1", &endpoint.url(), json!({})).await;
-    studio.publish_all(&Published::several("usr_1", 100)).await;
-    endpoint.wait_for(100).await;
-    let events = Published::several("usr_1", 6_000);
-    let began = Instant::now();
-    studio.publish_all(&events).await;
-    let published = began.elapsed();
-    endpoint.wait_for(6_100).await;
-    let (arrived, deferred) = (began.elapsed(), deferred(&studio).await);
-    println!("published within {published:?}, arrived within {arrived:?}, {deferred} deferred");
-    assert!(deferred == 0.0, "{deferred} of 6,000 were handed back");
-    // Nothing waits for a round of five seconds: as quick as it is published, and some more.
-    assert!(arrived < published * 3 + Duration::from_secs(2), "{published:?}, {arrived:?}");
-}
-
 async fn an_endpoint_of_few_workers_is_not_driven_into_its_own_time_limit(backend: Backend) {
     let studio = Studio::start(backend).await;
     let (each, own_limit) = (Duration::from_millis(50), Duration::from_secs(1));
@@ -181,7 +158,6 @@ on_both!(
     users_with_silent_endpoints_hold_nobody_up,
     a_host_that_many_use_is_shared,
     a_user_who_publishes_a_thousand_times_more_holds_nobody_up,
-    a_burst_to_a_quick_endpoint_is_put_off_by_nobody,
     an_endpoint_of_few_workers_is_not_driven_into_its_own_time_limit,
     what_hangs_and_what_waits_outlives_a_kill,
 );

@@ -4,6 +4,7 @@
 //! as one likes); retries are on time while many wait.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::path::Path;
 use std::time::Duration;
 
 use bench::crowd::{self, Compared, Plan, Scenario};
@@ -37,6 +38,32 @@ async fn healthy_endpoints_are_not_held_up_by_bad_ones() {
 #[tokio::test(flavor = "multi_thread")]
 async fn healthy_endpoints_are_not_held_up_by_a_heavy_user() {
     nobody_is_held_up_by(Scenario::Heavy).await;
+}
+
+/// A burst to a quick endpoint is delivered straight: none of it goes into a backlog. The bare loop
+/// beside it is a process of `bench` itself.
+async fn a_burst_to_a_quick_endpoint_is_put_off_by_nobody(backend: &str) {
+    let _alone = MEASURING.lock().await;
+    let bench = Path::new(BINARY).with_file_name("bench");
+    let arguments = ["crowd", "--only", "burst-quick", "--events", "6000", "--backend", backend];
+    let mut command = tokio::process::Command::new(bench);
+    let run = command.args(arguments).args(["--binary", BINARY]).output().await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (told, trouble) = (text(&run.stdout), text(&run.stderr));
+    assert!(run.status.success(), "{told}{trouble}");
+    println!("{told}");
+    assert!(told.contains(" 0 of them later than 5 s"), "{told}");
+    assert!(told.contains(" 0 times deferred"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_to_a_quick_endpoint_is_put_off_by_nobody_in_one_process() {
+    a_burst_to_a_quick_endpoint_is_put_off_by_nobody("embedded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_to_a_quick_endpoint_is_put_off_by_nobody_on_servers() {
+    a_burst_to_a_quick_endpoint_is_put_off_by_nobody("servers").await;
 }
 
 async fn retries_come_on_time_while_many_wait(backend: chaos::Backend) {
