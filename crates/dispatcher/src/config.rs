@@ -36,8 +36,10 @@ pub struct DispatcherConfig {
     /// among users; so many connections to it there are, too. 512 by default.
     #[serde(deserialize_with = "setting::number")]
     pub per_host: usize,
-    /// Requests that have taken over 250 ms, or are to endpoints that are slow or not known yet, at
-    /// most, shared out evenly among users; 4,096 by default. Each holds a connection.
+    /// Requests that have taken over 250 ms, or are to endpoints that are not quick, at most, shared
+    /// out evenly among users; 3,072 by default. Each holds a connection. Half of them are for
+    /// endpoints that answer, a quarter for those that nothing is known of yet, and a quarter for
+    /// those that did not answer.
     #[serde(deserialize_with = "setting::number")]
     pub slow_requests: usize,
     /// Time-outs and failures that took over a second in a row after which a webhook's circuit opens;
@@ -107,7 +109,7 @@ impl Default for DispatcherConfig {
             retry_concurrency: 128,
             per_webhook: 512,
             per_host: 512,
-            slow_requests: 4_096,
+            slow_requests: 3_072,
             circuit_failures: 8,
             circuit_pause: Duration::from_secs(15),
             give_up_after: Duration::from_secs(24 * 3_600),

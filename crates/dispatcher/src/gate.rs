@@ -77,6 +77,9 @@ struct State {
     under_way: usize,
     /// Of those, by where they are counted.
     kinds: [usize; Kind::COUNT],
+    /// Of those, how many have taken over 250 ms.
+    hanging: usize,
+    last: Last,
     waiting: VecDeque<Waiter>,
     /// Whether it stands in the ring of a room.
     in_ring: bool,
@@ -96,17 +99,35 @@ struct Waiter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Quick(Lane),
+    /// To an endpoint that answers, and takes its time.
     Slow,
+    /// To one that nothing is known of yet.
+    Fresh,
+    /// To one that did not answer.
+    Silent,
 }
 
+/// What came of the last request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    Nothing,
+    Answered,
+    NoAnswer,
+}
+
+/// An endpoint is quick whose answers take less than this.
+const QUICK: Duration = Duration::from_millis(250);
+
 impl Kind {
-    const COUNT: usize = 3;
+    const COUNT: usize = 5;
 
     fn place(self) -> usize {
         match self {
             Self::Quick(Lane::First) => 0,
             Self::Quick(Lane::Later) => 1,
             Self::Slow => 2,
+            Self::Fresh => 3,
+            Self::Silent => 4,
         }
     }
 }
@@ -128,6 +149,7 @@ enum Blocked<'a> {
 pub(crate) struct Entered {
     gate: Arc<Gate>,
     kind: Kind,
+    is_slow: bool,
     /// How many were under way with it.
     among: usize,
 }
@@ -141,6 +163,8 @@ impl Gate {
             backlog: Backlog::None,
             under_way: 0,
             kinds: [0; Kind::COUNT],
+            hanging: 0,
+            last: Last::Nothing,
             waiting: VecDeque::new(),
             in_ring: false,
             again: None,
@@ -162,7 +186,7 @@ impl Gate {
 
     /// Whether its endpoint answers quickly.
     pub(crate) fn is_quick(&self) -> bool {
-        self.lock().limit.is_quick()
+        self.lock().is_quick()
     }
 
     /// Sets its own limit, in deliveries a second.
@@ -191,7 +215,7 @@ impl Gate {
         }
         let is_soon = state.waiting.len() < state.may_wait();
         if !is_soon || !self.rooms.waiting.take(&self.user.waiting, state.waiting.len()) {
-            return if state.limit.is_quick() { Turn::Full } else { self.backlog(state) };
+            return if state.is_quick() { Turn::Full } else { self.backlog(state) };
         }
         let turn = state.wait(lane, true);
         let woken = self.start_waiting(&mut state);
@@ -321,7 +345,7 @@ impl Gate {
         if !self.host.room.take(&self.at_host, state.under_way) {
             return Err(Blocked::Room(&self.host.room));
         }
-        let kind = if state.limit.is_quick() { Kind::Quick(lane) } else { Kind::Slow };
+        let kind = state.kind(lane);
         let (room, held) = self.counted(kind);
         if !room.take(held, state.kinds[kind.place()]) {
             self.host.room.give_back(&self.at_host);
@@ -332,7 +356,7 @@ impl Gate {
         self.rooms.files.begun();
         state.under_way += 1;
         state.kinds[kind.place()] += 1;
-        Ok(Entered { gate: self.clone(), kind, among: state.under_way })
+        Ok(Entered { gate: self.clone(), kind, is_slow: false, among: state.under_way })
     }
 
     fn counted(&self, kind: Kind) -> (&Room, &Held) {
@@ -340,6 +364,8 @@ impl Gate {
             Kind::Quick(Lane::First) => (&self.rooms.first, &self.user.first),
             Kind::Quick(Lane::Later) => (&self.rooms.later, &self.user.later),
             Kind::Slow => (&self.rooms.slow, &self.user.slow),
+            Kind::Fresh => (&self.rooms.fresh, &self.user.fresh),
+            Kind::Silent => (&self.rooms.silent, &self.user.silent),
         }
     }
 
@@ -374,6 +400,24 @@ impl Gate {
 }
 
 impl State {
+    /// Whether its endpoint answers quickly, and no request to it takes long now.
+    fn is_quick(&self) -> bool {
+        self.hanging == 0
+            && self.last == Last::Answered
+            && self.limit.typical().is_some_and(|typical| typical < QUICK)
+    }
+
+    /// Where a request is counted that begins now. What hangs takes no room from what answers, and
+    /// what is silent none from what is new.
+    fn kind(&self, lane: Lane) -> Kind {
+        match self.last {
+            _ if self.is_quick() => Kind::Quick(lane),
+            Last::Answered => Kind::Slow,
+            Last::Nothing if self.hanging == 0 => Kind::Fresh,
+            Last::Nothing | Last::NoAnswer => Kind::Silent,
+        }
+    }
+
     fn has_backlog(&mut self, now: Instant) -> bool {
         if matches!(self.backlog, Backlog::Elsewhere(until) if until <= now) {
             self.backlog = Backlog::None;
@@ -400,19 +444,23 @@ impl Entered {
     /// It has taken 250 ms: its slot goes to others, and it keeps a place among the slow ones. What
     /// waits for an endpoint that has not answered yet waits no longer.
     pub(crate) fn becomes_slow(&mut self) {
-        if self.kind == Kind::Slow {
-            return self.spill_if_unknown();
+        if std::mem::replace(&mut self.is_slow, true) {
+            return;
         }
-        let before = std::mem::replace(&mut self.kind, Kind::Slow);
-        let (gate, user) = (&self.gate, &self.gate.user);
-        gate.rooms.slow.force(&user.slow);
-        let (room, held) = gate.counted(before);
+        let gate = &self.gate;
         let mut state = gate.lock();
-        state.kinds[before.place()] -= 1;
-        state.kinds[Kind::Slow.place()] += 1;
-        drop(state);
-        room.give_back(held);
-        room.wake();
+        state.hanging += 1;
+        if matches!(self.kind, Kind::Quick(_)) {
+            state.kinds[self.kind.place()] -= 1;
+            state.kinds[Kind::Slow.place()] += 1;
+            drop(state);
+            gate.rooms.slow.force(&gate.user.slow);
+            let (room, held) = gate.counted(std::mem::replace(&mut self.kind, Kind::Slow));
+            room.give_back(held);
+            room.wake();
+        } else {
+            drop(state);
+        }
         self.spill_if_unknown();
     }
 
@@ -436,6 +484,8 @@ impl Entered {
         let now = Instant::now();
         let mut state = self.gate.lock();
         state.limit.ended(now, report.duration, answer(report), self.among);
+        let is_answered = report.status.is_some();
+        state.last = if is_answered { Last::Answered } else { Last::NoAnswer };
         let rooms = &self.gate.rooms;
         state.circuit.note(report, now, rooms.circuit_failures, rooms.circuit_pause);
     }
@@ -451,6 +501,7 @@ impl Drop for Entered {
         let mut state = gate.lock();
         state.under_way -= 1;
         state.kinds[self.kind.place()] -= 1;
+        state.hanging -= usize::from(self.is_slow);
         let woken = gate.start_waiting(&mut state);
         drop(state);
         gate.wake(woken);

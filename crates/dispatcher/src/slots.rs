@@ -1,7 +1,8 @@
 //! How much may be under way, in all and for each user and host. Two lanes have slots of their own,
 //! so that first attempts never wait behind retries. An attempt that takes long leaves its slot to
 //! others and is counted among the slow ones, and so is, from its beginning, one to an endpoint that
-//! is slow or not known yet: no crowd of silent endpoints can take the slots of those that answer.
+//! is slow. Endpoints that did not answer, and those that nothing is known of yet, have places of
+//! their own: no crowd of silent endpoints can take the room of those that answer.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -37,8 +38,12 @@ pub(crate) struct Rooms {
     pub(crate) first: Room,
     /// Slots of the others.
     pub(crate) later: Room,
-    /// Places of slow requests.
+    /// Places of requests to endpoints that answer slowly,
     pub(crate) slow: Room,
+    /// to those that nothing is known of yet,
+    pub(crate) fresh: Room,
+    /// and to those that did not answer.
+    pub(crate) silent: Room,
     /// Places of messages whose turn comes in a moment.
     pub(crate) waiting: Room,
     /// Told when fewer wait.
@@ -56,6 +61,8 @@ pub(crate) struct User {
     pub(crate) first: Held,
     pub(crate) later: Held,
     pub(crate) slow: Held,
+    pub(crate) fresh: Held,
+    pub(crate) silent: Held,
     pub(crate) waiting: Held,
 }
 
@@ -92,7 +99,9 @@ impl Slots {
         let rooms = Rooms {
             first: Room::new(config.concurrency, OF_QUICK),
             later: Room::new(config.retry_concurrency, OF_QUICK),
-            slow: Room::new(config.slow_requests, OF_SLOW),
+            slow: Room::new(config.slow_requests / 2, OF_SLOW),
+            fresh: Room::new(config.slow_requests / 4, OF_SLOW),
+            silent: Room::new(config.slow_requests / 4, OF_SLOW),
             waiting: Room::new(usize::from(config.prefetch / 2), OF_QUICK),
             less_waits: Notify::new(),
             files,
@@ -156,6 +165,8 @@ impl Slots {
             "first_attempts": used(&self.rooms.first),
             "retries": used(&self.rooms.later),
             "slow_requests": used(&self.rooms.slow),
+            "first_requests_to_endpoints": used(&self.rooms.fresh),
+            "requests_to_silent_endpoints": used(&self.rooms.silent),
             "webhooks": self.gates.len(),
             "users": self.users.len(),
             "hosts": self.hosts.len(),
