@@ -13,8 +13,10 @@ use tokio::time::sleep;
 
 use crate::claims::Held;
 use crate::gate::Entered;
+use crate::holding::Holding;
 use crate::recorder::Finished;
 use crate::retries::{self, Verdict};
+use crate::slots::Lane;
 use crate::subscribers::Subscriber;
 use crate::suspects::Mark;
 use crate::{Context, notices};
@@ -42,18 +44,20 @@ pub(crate) struct Job {
     pub(crate) subscriber: Arc<Subscriber>,
     pub(crate) entered: Entered,
     pub(crate) held: Held,
+    pub(crate) lane: Lane,
 }
 
 /// Makes the attempt and hands its outcome to the recorder.
 pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
-    let Job { task, subscriber, mut entered, mut held } = job;
+    let Job { task, subscriber, mut entered, mut held, lane } = job;
     let mark = held.take_mark();
     let report = {
         let endpoint = &subscriber.endpoint;
         // Pinned here: what is handed on would be there twice, in every attempt under way.
         let request = pin!(context.sender.attempt(endpoint, &task.event, task.id, task.attempt));
         let request = pin!(cleared(request, mark));
-        watched(&context, &task, request, &mut entered, &mut held).await
+        let holding = context.holding.of(lane);
+        watched((&context, holding), &task, request, &mut entered, &mut held).await
     };
     let Some(report) = report else { return hand_back(&context, held, &task).await };
     context.metrics.attempt(&report);
@@ -93,7 +97,7 @@ pub(crate) async fn attempt(context: Arc<Context>, job: Job) {
 /// Waits for `request`, and lets go of what others need when it takes long; `None` when the process
 /// stops before it has ended.
 async fn watched(
-    context: &Context,
+    (context, holding): (&Context, &Holding),
     task: &DeliveryTask,
     mut request: Pin<&mut impl Future<Output = AttemptReport>>,
     entered: &mut Entered,
@@ -103,7 +107,7 @@ async fn watched(
     tokio::select! {
         biased;
         report = &mut request => return Some(report),
-        () = let_go(context, task, entered, held) => {}
+        () = let_go((context, holding), task, entered, held) => {}
     }
     tokio::select! {
         biased;
@@ -113,9 +117,17 @@ async fn watched(
 }
 
 /// Lets go of what others need, the longer the attempt takes.
-async fn let_go(context: &Context, task: &DeliveryTask, entered: &mut Entered, held: &mut Held) {
-    let mut counted = matches!(held, Held::Message(_)).then(|| context.holding.begin());
-    if context.holding.is_much() {
+async fn let_go(
+    (context, holding): (&Context, &Holding),
+    task: &DeliveryTask,
+    entered: &mut Entered,
+    held: &mut Held,
+) {
+    if entered.expects_long() {
+        park(context, task, held).await;
+    }
+    let mut counted = matches!(held, Held::Message(_)).then(|| holding.begin());
+    if holding.is_much() {
         sleep(PARKED_SOON).await;
         entered.spill_if_unknown();
         park(context, task, held).await;
@@ -129,7 +141,7 @@ async fn let_go(context: &Context, task: &DeliveryTask, entered: &mut Entered, h
     sleep(SLOW_AFTER).await;
     entered.becomes_slow();
     held.is_slow();
-    if context.holding.is_much() {
+    if holding.is_much() {
         park(context, task, held).await;
         counted.take();
     }

@@ -24,11 +24,6 @@ struct Open {
 }
 
 impl Circuit {
-    /// Whether there is nothing to remember.
-    pub(crate) fn is_untroubled(&self) -> bool {
-        self.failures == 0
-    }
-
     /// Since when it lets only probes through.
     pub(crate) fn open_since(&self) -> Option<Instant> {
         self.open.as_ref().map(|open| open.since)

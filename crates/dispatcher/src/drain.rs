@@ -18,6 +18,7 @@ use crate::backlog::{self, MOST_OF_A_PAGE, Row, Tenure, UNIT};
 use crate::claims::Held;
 use crate::gate::{Entered, Gate};
 use crate::intake::patiently;
+use crate::slots::Lane;
 use crate::subscribers::Subscriber;
 
 /// Rows of a page, at first, at least and at most.
@@ -249,7 +250,8 @@ impl Drain {
         row.unrecorded = self.context.backlogs.unrecorded.clone().acquire_owned().await.ok();
         self.sent_at = Some(Instant::now());
         let held = Held::Row(row);
-        let job = Job { task: next.task, subscriber: subscriber.clone(), entered, held };
+        let subscriber = subscriber.clone();
+        let job = Job { task: next.task, subscriber, entered, held, lane: Lane::Later };
         self.context.tasks.spawn(attempts::attempt(self.context.clone(), job));
     }
 

@@ -25,12 +25,19 @@ pub(crate) const MOMENT: Duration = Duration::from_secs(1);
 /// As much may wait here as the endpoint takes in this time.
 const SOON: Duration = Duration::from_millis(400);
 
+/// Others wait a moment for an endpoint that takes so many in [`SOON`], and for no other.
+const WORTH_IT: usize = 256;
+
 /// So many may wait for an endpoint whatever it takes, and so many for one that is not known yet.
 const FEW: usize = 16;
 const UNKNOWN: usize = 256;
 
 /// How long a backlog elsewhere is believed in when its end is not announced.
 const ELSEWHERE: Duration = Duration::from_secs(30);
+
+/// How long it is remembered how an endpoint that is not used answers. An endpoint that is forgotten
+/// is a new one, which may have to wait for others that are.
+const REMEMBERED: Duration = Duration::from_secs(3_600);
 
 /// How soon it is looked again after no file was free.
 const FILES_AGAIN: Duration = Duration::from_millis(250);
@@ -80,6 +87,8 @@ struct State {
     /// Of those, how many have taken over 250 ms.
     hanging: usize,
     last: Last,
+    /// When a request was last made.
+    used_at: Option<Instant>,
     waiting: VecDeque<Waiter>,
     /// Whether it stands in the ring of a room.
     in_ring: bool,
@@ -165,6 +174,7 @@ impl Gate {
             kinds: [0; Kind::COUNT],
             hanging: 0,
             last: Last::Nothing,
+            used_at: None,
             waiting: VecDeque::new(),
             in_ring: false,
             again: None,
@@ -210,12 +220,19 @@ impl Gate {
             match self.start(&mut state, lane, now) {
                 Ok(entered) => return Turn::Now(entered),
                 Err(Blocked::Until(_) | Blocked::Files) => return self.backlog(state),
+                // Others hold it for as long as their endpoints take.
+                Err(Blocked::Room(_)) if !state.is_quick() => return self.backlog(state),
                 Err(Blocked::Limit | Blocked::Room(_)) => {}
             }
         }
         let is_soon = state.waiting.len() < state.may_wait();
         if !is_soon || !self.rooms.waiting.take(&self.user.waiting, state.waiting.len()) {
-            return if state.is_quick() { Turn::Full } else { self.backlog(state) };
+            let spares = state.is_quick() && state.may_wait() >= WORTH_IT;
+            return if spares && self.user.may_hold_back(now) {
+                Turn::Full
+            } else {
+                self.backlog(state)
+            };
         }
         let turn = state.wait(lane, true);
         let woken = self.start_waiting(&mut state);
@@ -229,6 +246,12 @@ impl Gate {
         let turn = self.lock().wait(Lane::Later, false);
         self.pump();
         turn
+    }
+
+    /// Others have waited for its user in vain.
+    pub(crate) fn held_back_in_vain(&self) {
+        self.user.held_back_in_vain(Instant::now());
+        self.spill();
     }
 
     /// All that wait here go into the backlog, and so do those that follow.
@@ -354,6 +377,7 @@ impl Gate {
         state.circuit.goes(now, self.rooms.circuit_pause);
         state.pace.goes(now);
         self.rooms.files.begun();
+        state.used_at = Some(now);
         state.under_way += 1;
         state.kinds[kind.place()] += 1;
         Ok(Entered { gate: self.clone(), kind, is_slow: false, among: state.under_way })
@@ -379,13 +403,13 @@ impl Gate {
         self.lock().circuit.open(since);
     }
 
-    /// Whether there is nothing to remember of it.
+    /// Whether there is nothing to remember of it that is worth its room.
     pub(crate) fn is_idle(&self) -> bool {
-        let mut state = self.lock();
+        let (mut state, now) = (self.lock(), Instant::now());
         state.under_way == 0
             && state.waiting.is_empty()
-            && state.circuit.is_untroubled()
-            && !state.has_backlog(Instant::now())
+            && !state.has_backlog(now)
+            && state.used_at.is_none_or(|used| now.duration_since(used) >= REMEMBERED)
     }
 
     /// Requests that wait a moment for room.
@@ -427,6 +451,9 @@ impl State {
 
     /// How many messages may wait here: those whose turn comes soon.
     fn may_wait(&self) -> usize {
+        if self.last == Last::NoAnswer {
+            return 0;
+        }
         let Some(typical) = self.limit.typical() else { return UNKNOWN };
         let rounds = SOON.as_micros() / typical.as_micros().max(1);
         let soon = rounds.saturating_mul(self.limit.allows() as u128);
@@ -447,21 +474,38 @@ impl Entered {
         if std::mem::replace(&mut self.is_slow, true) {
             return;
         }
-        let gate = &self.gate;
-        let mut state = gate.lock();
-        state.hanging += 1;
-        if matches!(self.kind, Kind::Quick(_)) {
-            state.kinds[self.kind.place()] -= 1;
-            state.kinds[Kind::Slow.place()] += 1;
-            drop(state);
-            gate.rooms.slow.force(&gate.user.slow);
-            let (room, held) = gate.counted(std::mem::replace(&mut self.kind, Kind::Slow));
-            room.give_back(held);
-            room.wake();
-        } else {
-            drop(state);
+        self.gate.lock().hanging += 1;
+        match self.kind {
+            // Whatever is free: its own slot is for those that are quick.
+            Kind::Quick(_) => {
+                self.gate.rooms.slow.force(&self.gate.user.slow);
+                self.is_now(Kind::Slow);
+            }
+            // It may be silent; where there is no place for one more of those, it keeps its own.
+            Kind::Fresh if self.gate.rooms.silent.take_any(&self.gate.user.silent) => {
+                self.is_now(Kind::Silent);
+            }
+            Kind::Fresh | Kind::Slow | Kind::Silent => {}
         }
         self.spill_if_unknown();
+    }
+
+    /// Counts it as `kind`, where it has a place already, and gives its old one back.
+    fn is_now(&mut self, kind: Kind) {
+        let gate = &self.gate;
+        let old = std::mem::replace(&mut self.kind, kind);
+        let mut state = gate.lock();
+        state.kinds[old.place()] -= 1;
+        state.kinds[kind.place()] += 1;
+        drop(state);
+        let (room, held) = gate.counted(old);
+        room.give_back(held);
+        room.wake();
+    }
+
+    /// Whether no answer, or a late one, is to be expected.
+    pub(crate) fn expects_long(&self) -> bool {
+        self.kind == Kind::Silent
     }
 
     /// What waits for an endpoint that has not answered yet goes into the backlog.
@@ -638,7 +682,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_crowd_of_slow_requests_leaves_quick_endpoints_their_slots() {
-        let house = House::new(|config| config.slow_requests = 64);
+        let house = House::new(|config| config.slow_requests = 1_024);
         let quick = quick(&house, "usr_quick", "quick").await;
         let mut hanging = Vec::new();
         for user in 0..40 {
@@ -647,7 +691,7 @@ mod tests {
                 hanging.extend(all_now(&gate));
             }
         }
-        assert!(hanging.len() <= 64, "{}", hanging.len());
+        assert!(hanging.len() <= 1_024, "{}", hanging.len());
         assert!(all_now(&quick).len() >= 4);
     }
 

@@ -3,6 +3,29 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::DispatcherConfig;
+use crate::slots::Lane;
+
+/// Those of each lane, which has messages of its own.
+#[derive(Debug)]
+pub(crate) struct Lanes {
+    first: Holding,
+    later: Holding,
+}
+
+impl Lanes {
+    pub(crate) fn new(config: &DispatcherConfig) -> Self {
+        Self { first: Holding::new(config.prefetch), later: Holding::new(config.deliver_prefetch) }
+    }
+
+    pub(crate) fn of(&self, lane: Lane) -> &Holding {
+        match lane {
+            Lane::First => &self.first,
+            Lane::Later => &self.later,
+        }
+    }
+}
+
 /// The attempts that hold messages.
 #[derive(Debug)]
 pub(crate) struct Holding {
@@ -16,7 +39,7 @@ pub(crate) struct Held<'a>(&'a Holding);
 
 impl Holding {
     /// Of `prefetch` messages that are handed out at most.
-    pub(crate) fn new(prefetch: u16) -> Self {
+    fn new(prefetch: u16) -> Self {
         Self { now: AtomicUsize::new(0), much: usize::from(prefetch / 2).max(1) }
     }
 

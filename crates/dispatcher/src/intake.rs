@@ -33,6 +33,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// milliseconds for them, in which the next ones would wait.
 const READ_IN_LINE: usize = 8 * 1024;
 
+/// An event that more webhooks want than this is worked on beside the others, too.
+const IN_LINE: usize = 16;
+
 /// Takes messages from `queue` until the stop.
 pub(crate) async fn run(context: Arc<Context>, queue: Queue, prefetch: u16) {
     let mut consumer = context.broker.consume(queue, prefetch.max(1));
@@ -83,23 +86,28 @@ async fn event(context: &Arc<Context>, incoming: Incoming, suspicion: Option<Sus
     };
     #[cfg(debug_assertions)]
     suspects::abort_if_asked(&event);
-    if event.payload.len() <= READ_IN_LINE {
-        return matched(context, incoming, event, suspicion).await;
+    if event.payload.len() <= READ_IN_LINE
+        && let Some(wanting) = context.subscribers.wanting_at_once(&event).await
+    {
+        return matched(context, incoming, event, suspicion, wanting).await;
     }
+    // Beside the others, which must not wait for what the store or long filters take.
     let (context, spawner) = (context.clone(), context.tasks.clone());
-    spawner.spawn(async move { matched(&context, incoming, event, suspicion).await });
+    spawner.spawn(async move {
+        if let Some(wanting) = known_wanting(&context, &event).await {
+            matched(&context, incoming, event, suspicion, wanting).await;
+        }
+    });
 }
 
-/// Begins the deliveries of an event that was read.
+/// Begins the deliveries of an event to the webhooks that want it.
 async fn matched(
     context: &Arc<Context>,
     incoming: Incoming,
     event: Event,
     suspicion: Option<Suspicion>,
+    wanting: Vec<Arc<Subscriber>>,
 ) {
-    let Some(wanting) = known_wanting(context, &event).await else {
-        return;
-    };
     let came_before = incoming.redelivered;
     let claim = match context.claims.event(event.key().0, incoming.acker, suspicion) {
         Claimed::New(claim) => claim,
@@ -109,17 +117,29 @@ async fn matched(
         context.metrics.unmatched();
         return claim.settle_first();
     }
-    let tasks = wanting.into_iter().map(|subscriber| first_task(&event, subscriber)).collect();
+    let tasks: Vec<_> =
+        wanting.into_iter().map(|subscriber| first_task(&event, subscriber)).collect();
     if came_before {
         // May have been worked on: what is recorded decides, which takes a query.
         let (context, spawner) = (context.clone(), context.tasks.clone());
         spawner.spawn(async move { resume(&context, &claim, tasks, Lane::First).await });
+    } else if tasks.len() > IN_LINE {
+        let (context, spawner) = (context.clone(), context.tasks.clone());
+        spawner.spawn(async move { begin_all(&context, &claim, tasks).await });
     } else {
-        for (task, subscriber) in tasks {
-            begin(context, &claim, task, subscriber, Lane::First).await;
-        }
-        claim.settle_first();
+        begin_all(context, &claim, tasks).await;
     }
+}
+
+async fn begin_all(
+    context: &Arc<Context>,
+    claim: &Arc<Claim>,
+    tasks: Vec<(DeliveryTask, Arc<Subscriber>)>,
+) {
+    for (task, subscriber) in tasks {
+        begin(context, claim, task, subscriber, Lane::First).await;
+    }
+    claim.settle_first();
 }
 
 /// A single delivery: a retry, a redelivery, or work that waited its turn.
@@ -217,12 +237,12 @@ async fn begin(
     }
     match turn(context, &subscriber.gate, lane).await {
         Turn::Now(entered) => {
-            let job = Job { task, subscriber, entered, held };
+            let job = Job { task, subscriber, entered, held, lane };
             context.tasks.spawn(attempts::attempt(context.clone(), job));
         }
         Turn::Soon(turn) => {
             // A wait of its webhook's own, which holds up nobody else.
-            context.tasks.spawn(begin_soon(context.clone(), turn, task, subscriber, held));
+            context.tasks.spawn(begin_soon(context.clone(), turn, (task, subscriber, lane), held));
         }
         Turn::Full | Turn::Backlog => attempts::defer(context, held, &task).await,
     }
@@ -238,7 +258,7 @@ async fn turn(context: &Context, gate: &Arc<Gate>, lane: Lane) -> Turn {
         turn = gate.ask(lane);
     }
     if matches!(turn, Turn::Full) {
-        gate.spill();
+        gate.held_back_in_vain();
     }
     turn
 }
@@ -247,13 +267,12 @@ async fn turn(context: &Context, gate: &Arc<Gate>, lane: Lane) -> Turn {
 async fn begin_soon(
     context: Arc<Context>,
     turn: oneshot::Receiver<Entered>,
-    task: DeliveryTask,
-    subscriber: Arc<Subscriber>,
+    (task, subscriber, lane): (DeliveryTask, Arc<Subscriber>, Lane),
     held: Held,
 ) {
     match tokio::time::timeout(MOMENT, turn).await {
         Ok(Ok(entered)) => {
-            attempts::attempt(context, Job { task, subscriber, entered, held }).await;
+            attempts::attempt(context, Job { task, subscriber, entered, held, lane }).await;
         }
         Ok(Err(_)) => attempts::defer(&context, held, &task).await,
         Err(_) => {

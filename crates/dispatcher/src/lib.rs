@@ -53,7 +53,7 @@ use crate::backlog::Backlogs;
 use crate::claims::Claims;
 use crate::exhaustion::Exhaustion;
 use crate::files::Files;
-use crate::holding::Holding;
+use crate::holding::Lanes;
 use crate::notices::{Failing, Notices};
 use crate::progress::Progress;
 use crate::recorder::Recorder;
@@ -99,7 +99,7 @@ struct Context {
     subscribers: Subscribers,
     claims: Claims,
     slots: Arc<Slots>,
-    holding: Holding,
+    holding: Lanes,
     backlogs: Backlogs,
     /// Told when a webhook was changed, made or deleted.
     webhooks_changed: Notify,
@@ -139,7 +139,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         subscribers: Subscribers::new(store.clone(), slots.clone(), &config),
         claims: Claims::new(config.remembered_events),
         slots,
-        holding: Holding::new(config.prefetch),
+        holding: Lanes::new(&config),
         backlogs,
         webhooks_changed: Notify::new(),
         give_up_after: schedule.total() + config.give_up_after,

@@ -111,15 +111,6 @@ const FORGOTTEN_FROM: f32 = 1.67;
 /// Answers of a second or more are slow: slow start is less steep. In seconds.
 const SLOW: f32 = 1.0;
 
-/// A quick endpoint answers typically within this. In seconds.
-const QUICK: f32 = 0.25;
-
-/// So many quick answers after one that hung prove that an endpoint is quick again.
-const PROOF: u8 = 32;
-
-/// So many are enough for a new one.
-const FIRST_PROOF: u8 = 4;
-
 /// A request hangs once it has been under way for this long.
 const HANGS_AFTER: Duration = Duration::from_secs(1);
 
@@ -162,8 +153,6 @@ pub(crate) struct Limit {
     /// Of refusals among what came lately, from 0 to 1.
     refusals: f32,
     ceiling: u16,
-    /// Quick answers since one hung, up to [`PROOF`].
-    proof: u8,
     /// Whether `turn` is there because of refusals.
     refused: bool,
 }
@@ -191,7 +180,6 @@ impl Limit {
             turn: f32::INFINITY,
             refusals: 0.0,
             ceiling,
-            proof: PROOF - FIRST_PROOF,
             refused: false,
         }
     }
@@ -207,12 +195,6 @@ impl Limit {
     /// The smoothed latency; `None` before the first answer.
     pub(crate) fn typical(&self) -> Option<Duration> {
         self.is_known().then(|| Duration::from_secs_f32(self.smooth))
-    }
-
-    /// Whether the endpoint has proved to be quick: it answers within 250 ms typically, and no
-    /// request hung lately.
-    pub(crate) fn is_quick(&self) -> bool {
-        self.is_known() && self.smooth < QUICK && self.proof >= PROOF
     }
 
     /// Notes that a request ended at `now` after `took`. `under_way` is how many there were, it
@@ -243,11 +225,6 @@ impl Limit {
                 }
             }
         }
-        if took >= SLOW {
-            self.proof = 0;
-        } else if took < QUICK && answer == Answer::Ok {
-            self.proof = (self.proof + 1).min(PROOF);
-        }
     }
 
     /// Notes that a request has been under way for a second and goes on.
@@ -255,7 +232,6 @@ impl Limit {
         let now = self.seconds(now);
         let began = now - HANGS_AFTER.as_secs_f64();
         self.is_alone(now, began, under_way);
-        self.proof = 0;
         if !self.is_known() {
             self.allowed = self.allowed.min(2.0);
         } else if self.target() >= HANGS_AFTER.as_secs_f32() {
@@ -703,7 +679,7 @@ mod tests {
         assert!(size_of::<Limit>() <= 72);
         assert_eq!((Limit::default().allows(), Limit::new(3).allows()), (4, 3));
         assert_eq!(Limit::new(0).allows(), 1);
-        assert_eq!((Limit::default().typical(), Limit::default().is_quick()), (None, false));
+        assert_eq!(Limit::default().typical(), None);
     }
 
     #[test]
@@ -711,7 +687,6 @@ mod tests {
         let mut world = World::of(UNLIMITED, 0.001);
         assert_eq!(world.run(0.1).allows(), 512);
         assert_eq!(world.limits[0].typical(), Some(Duration::from_millis(1)));
-        assert!(world.limits[0].is_quick());
     }
 
     #[test]
@@ -729,7 +704,6 @@ mod tests {
         });
         world.run(1.5);
         assert!(world.allowed(0.2, 1.5) > 511.0, "{}", world.allowed(0.2, 1.5));
-        assert!(world.limits[0].is_quick());
     }
 
     #[test]
@@ -771,7 +745,7 @@ mod tests {
         assert_eq!(world.run(1.1).allows(), 2);
         assert_eq!(world.run(31.0).allows(), 1);
         assert_eq!(world.run(300.0).allows(), 1);
-        assert!(world.requests.len() < 16 && !world.limits[0].is_quick());
+        assert!(world.requests.len() < 16);
     }
 
     #[test]
@@ -782,7 +756,6 @@ mod tests {
         world.run(300.0);
         assert!(world.under_way[0] < 32, "{}", world.under_way[0]);
         assert!(world.count(0.0, 300.0, Answer::TimedOut) < 100.0);
-        assert!(!world.limits[0].is_quick());
     }
 
     #[test]
@@ -799,7 +772,6 @@ mod tests {
         let mut world = World::of(UNLIMITED, 5.0);
         world.run(90.0);
         assert_eq!(world.allows(), 512);
-        assert!(!world.limits[0].is_quick());
     }
 
     #[test]
@@ -819,11 +791,10 @@ mod tests {
             (if at % 20.0 < 10.0 { 0.05 } else { NEVER }, Answer::Ok)
         });
         world.run(11.5);
-        assert_eq!((world.allows(), world.limits[0].is_quick()), (2, false));
+        assert_eq!(world.allows(), 2);
         // What hangs times out at 40 s, in the midst of it.
         world.run(40.6);
         assert!(world.allows() > 300, "{}", world.allows());
-        assert!(world.limits[0].is_quick());
         assert_eq!(world.run(51.5).allows(), 2);
         assert!(world.run(80.6).allows() > 300);
     }

@@ -15,32 +15,64 @@ use crate::gate::Gate;
 /// How many one user holds of one room.
 pub(crate) type Held = AtomicUsize;
 
+/// How much of what is free one user may hold: so many times it, or the so-manieth part. The smaller
+/// it is, the more is left for those who come, and the less has one alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    Times(usize),
+    OneOf(usize),
+}
+
+impl Part {
+    fn of(self, free: usize) -> usize {
+        match self {
+            Self::Times(factor) => free.saturating_mul(factor),
+            Self::OneOf(parts) => free.div_ceil(parts),
+        }
+    }
+}
+
 /// Room for so many.
 #[derive(Debug)]
 pub(crate) struct Room {
     size: usize,
-    /// A user may hold this many times what is free.
-    factor: usize,
+    part: Part,
     used: AtomicUsize,
     ring: Ring,
 }
 
 impl Room {
-    pub(crate) fn new(size: usize, factor: usize) -> Self {
-        Self { size: size.max(1), factor, used: AtomicUsize::new(0), ring: Ring::default() }
+    pub(crate) fn new(size: usize, part: Part) -> Self {
+        Self { size: size.max(1), part, used: AtomicUsize::new(0), ring: Ring::default() }
     }
 
     /// Takes one for a user who holds `user`, and of that `webhook` for the webhook it is for; false
     /// when it is others' turn, or nothing is free.
     pub(crate) fn take(&self, user: &Held, webhook: usize) -> bool {
-        let free = self.size.saturating_sub(self.used.load(Ordering::Acquire));
-        let part = self.factor * free;
+        let part = self.part.of(self.free());
         let mine = user.load(Ordering::Acquire);
-        if mine >= part || webhook > self.factor * (part - mine) {
+        let webhooks_part = match self.part {
+            Part::Times(factor) => factor * part.saturating_sub(mine),
+            Part::OneOf(_) => part.saturating_sub(mine),
+        };
+        if mine >= part || webhook > webhooks_part {
             return false;
         }
         self.force(user);
         true
+    }
+
+    fn free(&self) -> usize {
+        self.size.saturating_sub(self.used.load(Ordering::Acquire))
+    }
+
+    /// Takes one if anything is free, whoever asks.
+    pub(crate) fn take_any(&self, user: &Held) -> bool {
+        let any = self.free() > 0;
+        if any {
+            self.force(user);
+        }
+        any
     }
 
     /// Takes one, whether there is room or not.
@@ -145,7 +177,7 @@ mod tests {
 
     #[test]
     fn one_alone_has_most_of_it_and_one_who_comes_still_finds_some() {
-        let (room, first, second) = (Room::new(100, 4), Held::new(0), Held::new(0));
+        let (room, first, second) = (Room::new(100, Part::Times(4)), Held::new(0), Held::new(0));
         assert_eq!(fill(&room, &first), 80);
         let found = fill(&room, &second);
         assert!((15..=17).contains(&found), "{found}");
@@ -153,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_goes_to_whoever_has_less() {
-        let (room, first, second) = (Room::new(100, 1), Held::new(0), Held::new(0));
+        let (room, first, second) = (Room::new(100, Part::Times(1)), Held::new(0), Held::new(0));
         assert_eq!(fill(&room, &first), 50);
         for _ in 0..100 {
             room.give_back(&first);
@@ -165,8 +197,18 @@ mod tests {
     }
 
     #[test]
+    fn a_small_part_leaves_room_for_the_hundredth_who_comes() {
+        let room = Room::new(768, Part::OneOf(32));
+        let users: Vec<Held> = (0..100).map(|_| Held::new(0)).collect();
+        let parts: Vec<usize> = users.iter().map(|user| fill(&room, user)).collect();
+        assert_eq!(parts[0], 24);
+        assert!(parts.iter().all(|part| *part > 0), "{parts:?}");
+        assert!(room.free() > 10, "{parts:?}");
+    }
+
+    #[test]
     fn a_users_webhooks_share_the_users_part() {
-        let (room, user) = (Room::new(100, 1), Held::new(0));
+        let (room, user) = (Room::new(100, Part::Times(1)), Held::new(0));
         let mut first = 0;
         while room.take(&user, first) {
             first += 1;

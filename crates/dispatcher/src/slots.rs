@@ -4,8 +4,8 @@
 //! is slow. Endpoints that did not answer, and those that nothing is known of yet, have places of
 //! their own: no crowd of silent endpoints can take the room of those that answer.
 
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use domain::{UserId, WebhookId};
@@ -15,12 +15,14 @@ use tokio::sync::Notify;
 use crate::DispatcherConfig;
 use crate::files::Files;
 use crate::gate::Gate;
-use crate::room::{Held, Room};
+use crate::room::{Held, Part, Room};
 
-/// A user may hold this many times what is free of what is given back within milliseconds, and of
-/// what is held for seconds.
-const OF_QUICK: usize = 4;
-const OF_SLOW: usize = 1;
+/// How much of what is free a user may hold of what is given back within milliseconds, of what is
+/// held for seconds, and of what may be held until it times out: there a crowd that comes one after
+/// the other must not leave nothing.
+const OF_QUICK: Part = Part::Times(4);
+const OF_SLOW: Part = Part::OneOf(4);
+const OF_SILENT: Part = Part::OneOf(32);
 
 /// Which slots an attempt takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +66,28 @@ pub(crate) struct User {
     pub(crate) fresh: Held,
     pub(crate) silent: Held,
     pub(crate) waiting: Held,
+    /// Nothing waits for this user's endpoints until then.
+    not_before: Mutex<Option<Instant>>,
+}
+
+/// After others have waited for a user's endpoint in vain, they do not wait for that user again for
+/// this long.
+const UNTRUSTED: Duration = Duration::from_secs(10);
+
+impl User {
+    /// Whether others may be asked to wait a moment for this user's endpoints.
+    pub(crate) fn may_hold_back(&self, now: Instant) -> bool {
+        self.not_before().is_none_or(|until| until <= now)
+    }
+
+    /// They have waited in vain.
+    pub(crate) fn held_back_in_vain(&self, now: Instant) {
+        *self.not_before() = Some(now + UNTRUSTED);
+    }
+
+    fn not_before(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.not_before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Requests to one host, whichever webhooks they are for.
@@ -100,8 +124,8 @@ impl Slots {
             first: Room::new(config.concurrency, OF_QUICK),
             later: Room::new(config.retry_concurrency, OF_QUICK),
             slow: Room::new(config.slow_requests / 2, OF_SLOW),
-            fresh: Room::new(config.slow_requests / 4, OF_SLOW),
-            silent: Room::new(config.slow_requests / 4, OF_SLOW),
+            fresh: Room::new(config.slow_requests / 4, OF_SILENT),
+            silent: Room::new(config.slow_requests / 4, OF_SILENT),
             waiting: Room::new(usize::from(config.prefetch / 2), OF_QUICK),
             less_waits: Notify::new(),
             files,

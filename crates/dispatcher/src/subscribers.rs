@@ -88,7 +88,14 @@ impl Subscribers {
         Self { store, slots, cache, reading, filtering, changes: AtomicU64::new(0) }
     }
 
-    /// The webhooks that want `event`.
+    /// The webhooks that want `event`, where that is known at once: the user's are remembered, and
+    /// their filters are quick.
+    pub(crate) async fn wanting_at_once(&self, event: &Event) -> Option<Vec<Arc<Subscriber>>> {
+        let all = self.cache.get(&event.user).await?;
+        (!all.subscriptions.take_long(event)).then(|| all.wanting(event))
+    }
+
+    /// The webhooks that want `event`, however long it takes to find out.
     ///
     /// # Errors
     /// When the user's webhooks are not remembered and the store is away.
