@@ -152,6 +152,8 @@ pub(crate) struct Backlogs {
     /// Bytes of pages in memory, in units.
     pub(crate) room: Arc<Semaphore>,
     pub(crate) reading: Semaphore,
+    /// How large those two are.
+    sizes: (usize, usize),
 }
 
 impl Backlogs {
@@ -160,6 +162,8 @@ impl Backlogs {
         // As many as outcomes wait to be told, which the recorder bounds.
         let (news, told) = mpsc::unbounded_channel();
         let tenure: Current = Arc::new(Mutex::new(Tenure::begin()));
+        let unrecorded = usize::from(config.deliver_prefetch.max(1));
+        let room = (config.backlog_bytes / UNIT).max(MOST_OF_A_PAGE);
         let backlogs = Self {
             reporter: Reporter { tenure: tenure.clone(), news },
             tenure,
@@ -167,9 +171,10 @@ impl Backlogs {
             held: DashMap::new(),
             last_place: AtomicI64::new(0),
             claim: Notify::new(),
-            unrecorded: Arc::new(Semaphore::new(usize::from(config.deliver_prefetch.max(1)))),
-            room: Arc::new(Semaphore::new((config.backlog_bytes / UNIT).max(MOST_OF_A_PAGE))),
+            unrecorded: Arc::new(Semaphore::new(unrecorded)),
+            room: Arc::new(Semaphore::new(room)),
             reading: Semaphore::new(READING),
+            sizes: (unrecorded, room),
         };
         (backlogs, told)
     }
@@ -195,6 +200,17 @@ impl Backlogs {
     /// Looks for backlogs to take over at once.
     pub(crate) fn claim_soon(&self) {
         self.claim.notify_one();
+    }
+
+    /// How much is used of what all backlogs share, and how large it is.
+    pub(crate) fn rooms_used(&self) -> [(&'static str, (usize, usize)); 2] {
+        let (unrecorded, room) = self.sizes;
+        let used =
+            |size: usize, free: &Semaphore| (size - free.available_permits().min(size), size);
+        [
+            ("unrecorded_of_backlogs", used(unrecorded, &self.unrecorded)),
+            ("kibibytes_of_backlogs", used(room, &self.room)),
+        ]
     }
 
     /// How many are drained here.

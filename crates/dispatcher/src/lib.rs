@@ -15,6 +15,7 @@ mod drain;
 mod exhaustion;
 mod files;
 mod gate;
+mod gauges;
 mod holding;
 mod intake;
 mod jobs;
@@ -167,6 +168,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         tokio::spawn(subscribers::follow_changes(context.clone())),
         tokio::spawn(sweep::run(context.clone(), config.sweep_every)),
         tokio::spawn(files.watch(stop.clone())),
+        tokio::spawn(gauges::run(context.clone())),
         tokio::spawn(backlog::run(context.clone(), news)),
         tokio::spawn(ordered::run(context.clone())),
         tokio::spawn(jobs::run(context.clone(), config.job_rate)),

@@ -177,26 +177,39 @@ impl Slots {
         tokio::time::timeout(longest, self.rooms.less_waits.notified()).await.ok();
     }
 
+    /// How much is used of each room, and how large it is.
+    pub(crate) fn rooms_used(&self) -> [(&'static str, (usize, usize)); 6] {
+        let rooms = &self.rooms;
+        [
+            ("first_attempts", rooms.first.used()),
+            ("retries", rooms.later.used()),
+            ("slow_requests", rooms.slow.used()),
+            ("first_requests_to_endpoints", rooms.fresh.used()),
+            ("requests_to_silent_endpoints", rooms.silent.used()),
+            ("messages_that_wait_a_moment", rooms.waiting.used()),
+        ]
+    }
+
+    /// Webhooks of which something is remembered.
+    pub(crate) fn known(&self) -> usize {
+        self.gates.len()
+    }
+
     /// How many requests are under way of how many that may be, and who waits for room.
     pub(crate) fn profile(&self) -> Value {
-        let used = |room: &Room| {
-            let (under_way, at_most) = room.used();
-            json!({ "under_way": under_way, "at_most": at_most })
-        };
         let waiting: usize = self.gates.iter().map(|gate| gate.waiting()).sum();
         let open = self.gates.iter().filter(|gate| gate.silent_since().is_some()).count();
-        json!({
-            "first_attempts": used(&self.rooms.first),
-            "retries": used(&self.rooms.later),
-            "slow_requests": used(&self.rooms.slow),
-            "first_requests_to_endpoints": used(&self.rooms.fresh),
-            "requests_to_silent_endpoints": used(&self.rooms.silent),
-            "webhooks": self.gates.len(),
+        let mut all = json!({
+            "webhooks": self.known(),
             "users": self.users.len(),
             "hosts": self.hosts.len(),
             "waiting_for_room": waiting,
             "open_circuits": open,
-        })
+        });
+        for (room, (under_way, at_most)) in self.rooms_used() {
+            all[room] = json!({ "under_way": under_way, "at_most": at_most });
+        }
+        all
     }
 }
 

@@ -22,20 +22,44 @@ const ROUND: u64 = 1_000;
 /// What was published again is given this long before it counts as lost once more.
 const AGAIN_AFTER: Duration = Duration::from_secs(120);
 
+/// What is counted in the store, by the one dispatcher that looks.
+struct Gauges {
+    overdue: Gauge<u64>,
+    backlogs: Gauge<u64>,
+    waiting: Gauge<u64>,
+}
+
+impl Gauges {
+    fn new() -> Self {
+        let meter = telemetry::meter();
+        let gauge = |name: &'static str, text: &'static str| {
+            meter.u64_gauge(name).with_description(text).build()
+        };
+        Self {
+            overdue: gauge(
+                "deliveries_overdue",
+                "Deliveries later than planned, counted up to 10,000",
+            ),
+            backlogs: gauge("backlogs", "Webhooks' lines of deliveries that wait in the store"),
+            waiting: gauge(
+                "backlog_deliveries",
+                "Deliveries that wait in them, counted up to 100,000",
+            ),
+        }
+    }
+}
+
 /// Looks every `period` until the stop; of several dispatchers one looks.
 pub(crate) async fn run(context: Arc<Context>, period: Duration) {
     let holder = Uuid::now_v7().to_string();
-    let gauge = telemetry::meter()
-        .u64_gauge("deliveries_overdue")
-        .with_description("Deliveries later than planned, counted up to 10,000")
-        .build();
+    let gauges = Gauges::new();
     loop {
         tokio::select! {
             () = context.stop.cancelled() => return,
             () = tokio::time::sleep(period) => {}
         }
         context.slots.forget_idle();
-        if let Err(error) = round(&context, &holder, period, &gauge).await {
+        if let Err(error) = round(&context, &holder, period, &gauges).await {
             tracing::warn!("overdue deliveries were not looked for: {error}");
         }
     }
@@ -45,7 +69,7 @@ async fn round(
     context: &Context,
     holder: &str,
     period: Duration,
-    gauge: &Gauge<u64>,
+    gauges: &Gauges,
 ) -> Result<(), StoreError> {
     if !context.store.acquire_lease("sweep", holder, period * 2).await? {
         return Ok(());
@@ -54,7 +78,10 @@ async fn round(
         context.backlogs.claim_soon();
     }
     let due_before = context.clock.now() - PATIENCE;
-    gauge.record(context.store.count_overdue(due_before).await?, &[]);
+    gauges.overdue.record(context.store.count_overdue(due_before).await?, &[]);
+    let (backlogs, waiting) = context.store.backlog_totals().await?;
+    gauges.backlogs.record(backlogs, &[]);
+    gauges.waiting.record(waiting, &[]);
     // What is overdue may only stand in line: it must not grow by copies.
     if !matches!(context.broker.depth(Queue::Deliver).await, Ok(depth) if depth < ROUND) {
         return Ok(());
