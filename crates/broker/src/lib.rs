@@ -21,8 +21,8 @@ use time::OffsetDateTime;
 
 pub use config::BrokerConfig;
 pub use message::{
-    Acker, BacklogChange, ContentType, ControlMessage, ControlSignal, HistoryEntry, Incoming,
-    Outgoing, SignedOut,
+    Acker, BacklogChange, BacklogNews, ContentType, ControlMessage, ControlSignal, HistoryEntry,
+    Incoming, Outgoing, SignedOut,
 };
 pub use topology::{Queue, Target};
 

@@ -256,6 +256,17 @@ pub enum BacklogChange {
     Ended,
 }
 
+/// A backlog that has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BacklogNews {
+    /// Whose backlog.
+    pub webhook_id: String,
+    /// The part of it; 0 where it has one only.
+    pub partition: i64,
+    /// What became of it.
+    pub change: BacklogChange,
+}
+
 /// Something that every process should know at once, and that is not kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -267,14 +278,10 @@ pub enum ControlMessage {
         /// Which.
         webhook_id: String,
     },
-    /// The backlog of a webhook has begun, has grown, or has ended.
-    Backlog {
-        /// Whose backlog.
-        webhook_id: String,
-        /// The part of it; 0 where it has one only.
-        partition: i64,
-        /// What became of it.
-        change: BacklogChange,
+    /// Backlogs have begun, have grown, or have ended, in this order.
+    Backlogs {
+        /// Which, and what became of each.
+        changes: Vec<BacklogNews>,
     },
     /// A dispatcher that stops has given back the backlogs that it drained.
     BacklogsReleased,

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::announcing::Announcer;
 use crate::drain::{Drain, UnderWay};
 use crate::{Context, DispatcherConfig};
 
@@ -143,6 +144,7 @@ impl Reporter {
 pub(crate) struct Backlogs {
     tenure: Current,
     reporter: Reporter,
+    pub(crate) announcer: Announcer,
     lease: Duration,
     held: DashMap<BacklogKey, Arc<UnderWay>>,
     last_place: AtomicI64,
@@ -158,13 +160,17 @@ pub(crate) struct Backlogs {
 
 impl Backlogs {
     /// With the news that [`run`] works on.
-    pub(crate) fn new(config: &DispatcherConfig) -> (Self, mpsc::UnboundedReceiver<News>) {
+    pub(crate) fn new(
+        config: &DispatcherConfig,
+        announcer: Announcer,
+    ) -> (Self, mpsc::UnboundedReceiver<News>) {
         // As many as outcomes wait to be told, which the recorder bounds.
         let (news, told) = mpsc::unbounded_channel();
         let tenure: Current = Arc::new(Mutex::new(Tenure::begin()));
         let unrecorded = usize::from(config.deliver_prefetch.max(1));
         let room = (config.backlog_bytes / UNIT).max(MOST_OF_A_PAGE);
         let backlogs = Self {
+            announcer,
             reporter: Reporter { tenure: tenure.clone(), news },
             tenure,
             lease: config.backlog_lease.max(4 * MARGIN),
@@ -316,7 +322,7 @@ impl Keeper {
         match begun {
             Some(holder) if holder == tenure.holder => {
                 self.start(ClaimedBacklog { key, user, silent_since: None }, &tenure);
-                self.announce(key, BacklogChange::Begun);
+                self.context.backlogs.announcer.tell(key, BacklogChange::Begun);
             }
             _ => {
                 if let Some(held) = self.context.backlogs.held.get(&key) {
@@ -326,14 +332,10 @@ impl Keeper {
                     gate.has_backlog(true);
                 }
                 if self.announced.is_due(key) {
-                    self.announce(key, BacklogChange::Grew);
+                    self.context.backlogs.announcer.tell(key, BacklogChange::Grew);
                 }
             }
         }
-    }
-
-    fn announce(&self, key: BacklogKey, change: BacklogChange) {
-        announce(&self.context, key, change);
     }
 
     fn start(&self, claimed: ClaimedBacklog, tenure: &Arc<Tenure>) {
@@ -414,19 +416,6 @@ impl Keeper {
         tenure.lost.cancel();
         self.context.backlogs.held.clear();
     }
-}
-
-/// Tells the other dispatchers. It is not worth waiting for: they find out by themselves.
-pub(crate) fn announce(context: &Context, key: BacklogKey, change: BacklogChange) {
-    let webhook_id = key.webhook.to_string();
-    let message = ControlMessage::Backlog { webhook_id, partition: key.partition, change };
-    let (broker, stop) = (context.broker.clone(), context.stop.clone());
-    context.tasks.spawn(async move {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            _ = tokio::time::timeout(Duration::from_secs(5), broker.announce(&message)) => {}
-        }
-    });
 }
 
 /// A delivery's place in a backlog that is drained here, kept until its outcome is recorded: until

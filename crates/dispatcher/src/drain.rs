@@ -14,7 +14,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::Context;
 use crate::attempts::{self, Job};
-use crate::backlog::{self, MOST_OF_A_PAGE, Row, Tenure, UNIT};
+use crate::backlog::{MOST_OF_A_PAGE, Row, Tenure, UNIT};
 use crate::claims::Held;
 use crate::gate::{Entered, Gate};
 use crate::intake::patiently;
@@ -283,7 +283,7 @@ impl Drain {
         let end = || self.context.store.end_backlog(self.key, &self.tenure.holder);
         let Some(ended) = patiently(&self.context, end).await else { return true };
         if ended {
-            backlog::announce(&self.context, self.key, BacklogChange::Ended);
+            self.context.backlogs.announcer.tell(self.key, BacklogChange::Ended);
             return true;
         }
         // Something has come, or what is there cannot be read.

@@ -5,6 +5,7 @@
 //! [`recorder`] (store, then retry queue, then acknowledgement). The order of the last three is
 //! what makes a crash at any point harmless; see `docs/architecture.md`.
 
+mod announcing;
 mod attempts;
 mod audit_retention;
 mod backlog;
@@ -50,6 +51,7 @@ use tokio_util::task::TaskTracker;
 pub use config::DispatcherConfig;
 pub use watch::Watch;
 
+use crate::announcing::Announcer;
 use crate::backlog::Backlogs;
 use crate::claims::Claims;
 use crate::exhaustion::Exhaustion;
@@ -130,7 +132,8 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let (notices, told) = Notices::new();
     let judge = (notices.clone(), notices::rules(&schedule, &config));
-    let (backlogs, news) = Backlogs::new(&config);
+    let (announcer, changes) = Announcer::new();
+    let (backlogs, news) = Backlogs::new(&config, announcer);
     let reporter = backlogs.reporter();
     let (recorder, recording) =
         recorder::start(store.clone(), broker.clone(), &config, judge, reporter, stop.clone());
@@ -170,6 +173,7 @@ pub async fn run(parts: Parts, stop: CancellationToken) {
         tokio::spawn(files.watch(stop.clone())),
         tokio::spawn(gauges::run(context.clone())),
         tokio::spawn(backlog::run(context.clone(), news)),
+        tokio::spawn(announcing::run(context.clone(), changes)),
         tokio::spawn(ordered::run(context.clone())),
         tokio::spawn(jobs::run(context.clone(), config.job_rate)),
         tokio::spawn(notices::run(context.clone(), told)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use broker::{ControlMessage, ControlSignal};
+use broker::{BacklogNews, ControlMessage, ControlSignal};
 use delivery::Endpoint;
 use domain::{Event, Subscription, Subscriptions, UserId, Webhook, WebhookId};
 use moka::Expiry;
@@ -205,13 +205,11 @@ pub(crate) async fn follow_changes(context: Arc<Context>) {
                     Err(_) => context.subscribers.forget_all(),
                 }
             }
-            Some(ControlSignal::Message(ControlMessage::Backlog {
-                webhook_id,
-                partition,
-                change,
-            })) => {
-                if let Ok(webhook) = webhook_id.parse() {
-                    backlog::heard(&context, BacklogKey { webhook, partition }, change);
+            Some(ControlSignal::Message(ControlMessage::Backlogs { changes })) => {
+                for BacklogNews { webhook_id, partition, change } in changes {
+                    if let Ok(webhook) = webhook_id.parse() {
+                        backlog::heard(&context, BacklogKey { webhook, partition }, change);
+                    }
                 }
             }
             Some(ControlSignal::Message(ControlMessage::BacklogsReleased)) => {
