@@ -457,7 +457,9 @@ impl State {
         let Some(typical) = self.limit.typical() else { return UNKNOWN };
         let rounds = SOON.as_micros() / typical.as_micros().max(1);
         let soon = rounds.saturating_mul(self.limit.allows() as u128);
-        usize::try_from(soon).unwrap_or(usize::MAX).max(FEW)
+        // While it is given more with each answer, what it takes is not known yet.
+        let least = if self.limit.is_rising() { UNKNOWN } else { FEW };
+        usize::try_from(soon).unwrap_or(usize::MAX).max(least)
     }
 
     fn wait(&mut self, lane: Lane, counted: bool) -> oneshot::Receiver<Entered> {

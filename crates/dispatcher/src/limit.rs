@@ -197,6 +197,11 @@ impl Limit {
         self.is_known().then(|| Duration::from_secs_f32(self.smooth))
     }
 
+    /// Whether the limit grows by slow start: nothing has said yet how much the endpoint takes.
+    pub(crate) fn is_rising(&self) -> bool {
+        self.allowed < self.turn
+    }
+
     /// Notes that a request ended at `now` after `took`. `under_way` is how many there were, it
     /// included, when it began or when it ended.
     pub(crate) fn ended(&mut self, now: Instant, took: Duration, answer: Answer, under_way: usize) {
@@ -685,6 +690,7 @@ mod tests {
     #[test]
     fn a_quick_endpoint_is_given_hundreds_within_a_tenth_of_a_second() {
         let mut world = World::of(UNLIMITED, 0.001);
+        assert!(world.limits[0].is_rising());
         assert_eq!(world.run(0.1).allows(), 512);
         assert_eq!(world.limits[0].typical(), Some(Duration::from_millis(1)));
     }
