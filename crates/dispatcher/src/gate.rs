@@ -26,7 +26,7 @@ pub(crate) const MOMENT: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_millis(400);
 
 /// Others wait a moment for an endpoint that takes so many in [`SOON`], and for no other.
-const WORTH_IT: usize = 256;
+const WORTH_IT: usize = 192;
 
 /// So many may wait for an endpoint whatever it takes, and so many for one that is not known yet.
 const FEW: usize = 16;

