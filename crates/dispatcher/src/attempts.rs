@@ -124,6 +124,7 @@ async fn let_go(
     held: &mut Held,
 ) {
     if entered.expects_long() {
+        held.is_slow();
         park(context, task, held).await;
     }
     let mut counted = matches!(held, Held::Message(_)).then(|| holding.begin());

@@ -572,7 +572,7 @@ mod tests {
     use crate::DispatcherConfig;
     use crate::files::Files;
     use crate::slots::Slots;
-    use domain::WebhookId;
+    use domain::{AttemptFailure, WebhookId};
 
     struct House(Slots);
 
@@ -606,16 +606,24 @@ mod tests {
         matches!(gate.ask(Lane::First), Turn::Backlog)
     }
 
-    fn answered(entered: Entered, took: Duration) {
-        entered.note(&AttemptReport {
+    fn report(took: Duration, failure: Option<FailureKind>) -> AttemptReport {
+        AttemptReport {
             started_at: time::OffsetDateTime::UNIX_EPOCH,
             duration: took,
-            status: Some(200),
+            status: failure.is_none().then_some(200),
             address: None,
             response: Default::default(),
             retry_after: None,
-            failure: None,
-        });
+            failure: failure.map(|kind| AttemptFailure { kind, text: String::new() }),
+        }
+    }
+
+    fn answered(entered: Entered, took: Duration) {
+        entered.note(&report(took, None));
+    }
+
+    fn timed_out(entered: Entered) {
+        entered.note(&report(Duration::from_secs(30), Some(FailureKind::Timeout)));
     }
 
     fn all_now(gate: &Arc<Gate>) -> Vec<Entered> {
@@ -695,6 +703,46 @@ mod tests {
         }
         assert!(hanging.len() <= 1_024, "{}", hanging.len());
         assert!(all_now(&quick).len() >= 4);
+    }
+
+    #[tokio::test]
+    async fn a_new_endpoint_finds_a_place_beside_new_ones_that_hang() {
+        let house = House::new(|_| {});
+        let mut hanging = Vec::new();
+        for user in 0..100 {
+            for webhook in 0..100 {
+                let gate = house.gate(&format!("usr_{user}"), &format!("h{user}.{webhook}"));
+                hanging.extend(all_now(&gate));
+            }
+            hanging.iter_mut().for_each(Entered::becomes_slow);
+        }
+        assert!(hanging.len() <= 1_536, "{}", hanging.len());
+        drop(now(&house.gate("usr_new", "new")));
+    }
+
+    #[tokio::test]
+    async fn what_is_for_a_silent_endpoint_does_not_wait_with_its_message() {
+        let house = House::new(|_| {});
+        let gate = house.gate("usr_1", "a");
+        timed_out(now(&gate));
+        let probe = now(&gate);
+        assert!(probe.expects_long());
+        assert!(is_backlog(&gate));
+        assert_eq!(gate.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn others_wait_in_vain_for_a_user_once() {
+        let house = House::new(|config| config.prefetch = 64);
+        let gates = [quick(&house, "usr_1", "a").await, quick(&house, "usr_1", "b").await];
+        let mut held = Vec::new();
+        for (gate, waits) in gates.iter().zip([true, false]) {
+            held.extend(all_now(gate));
+            let mut turns: Vec<Turn> = (0..64).map(|_| gate.ask(Lane::First)).collect();
+            assert_eq!(matches!(turns.pop(), Some(Turn::Full)), waits);
+            gate.held_back_in_vain();
+            assert!(is_backlog(gate));
+        }
     }
 
     #[tokio::test]

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use lapin::message::{BasicReturnMessage, Delivery};
 use lapin::options::BasicPublishOptions;
 use lapin::types::ShortString;
@@ -82,7 +82,8 @@ impl Courier {
     }
 }
 
-type Confirm = std::pin::Pin<Box<dyn Future<Output = (u64, lapin::Result<Confirmation>)> + Send>>;
+type Confirmed = (u64, lapin::Result<Confirmation>);
+type Confirm = std::pin::Pin<Box<dyn Future<Output = Confirmed> + Send>>;
 
 /// What is under way on a channel.
 struct Ledger {
@@ -126,9 +127,7 @@ impl Ledger {
             let room = self.confirms.len() < MOST && self.bytes < MOST_BYTES;
             tokio::select! {
                 biased;
-                Some((number, confirmed)) = self.confirms.next() => {
-                    self.settle(number, confirmed);
-                }
+                Some(first) = self.confirms.next() => self.settle_all(first),
                 taken = parcels.recv_many(&mut batch, WAITING), if open && room => {
                     open = taken > 0;
                     batch.drain(..).for_each(|parcel| self.send(parcel));
@@ -165,21 +164,33 @@ impl Ledger {
         self.waiting.insert(number, Waiting { address, bytes, verdict });
     }
 
-    fn settle(&mut self, number: u64, confirmed: lapin::Result<Confirmation>) {
-        let (stored, returned) = match confirmed {
-            Ok(Confirmation::Ack(returned)) => (Ok(()), returned),
-            Ok(Confirmation::Nack(returned)) => {
-                let reason = "a queue is full or could not store it";
-                (Err(PublishError::Refused(reason.to_owned())), returned)
-            }
-            Ok(Confirmation::NotRequested) => {
-                (Err(unavailable("the channel has no confirms")), None)
-            }
-            Err(error) => (Err(unavailable(&error.to_string())), None),
-        };
-        if let Some(returned) = returned {
-            self.note_returned(&returned);
+    /// Settles a publication, and all others that are confirmed by now. The confirm that carries a
+    /// returned message comes no later than that of the message itself, but may be seen after it:
+    /// so all are looked at before any is answered.
+    fn settle_all(&mut self, first: Confirmed) {
+        let mut confirmed = vec![first];
+        while let Some(Some(next)) = self.confirms.next().now_or_never() {
+            confirmed.push(next);
         }
+        for (_, confirmation) in &confirmed {
+            if let Ok(Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned))) =
+                confirmation
+            {
+                self.note_returned(returned);
+            }
+        }
+        confirmed.into_iter().for_each(|(number, confirmed)| self.settle(number, confirmed));
+    }
+
+    fn settle(&mut self, number: u64, confirmed: lapin::Result<Confirmation>) {
+        let stored = match confirmed {
+            Ok(Confirmation::Ack(_)) => Ok(()),
+            Ok(Confirmation::Nack(_)) => {
+                Err(PublishError::Refused("a queue is full or could not store it".to_owned()))
+            }
+            Ok(Confirmation::NotRequested) => Err(unavailable("the channel has no confirms")),
+            Err(error) => Err(unavailable(&error.to_string())),
+        };
         let Some(waiting) = self.waiting.remove(&number) else {
             return; // It was told long ago that the connection is blocked.
         };
