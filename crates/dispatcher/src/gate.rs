@@ -530,8 +530,12 @@ impl Entered {
         let now = Instant::now();
         let mut state = self.gate.lock();
         state.limit.ended(now, report.duration, answer(report), self.among);
-        let is_answered = report.status.is_some();
-        state.last = if is_answered { Last::Answered } else { Last::NoAnswer };
+        if report.status.is_some() {
+            state.last = Last::Answered;
+        } else if report.duration >= QUICK {
+            state.last = Last::NoAnswer;
+        }
+        // A connection that is refused at once says that nobody is there, and takes no room.
         let rooms = &self.gate.rooms;
         state.circuit.note(report, now, rooms.circuit_failures, rooms.circuit_pause);
     }
@@ -729,6 +733,17 @@ mod tests {
         assert!(probe.expects_long());
         assert!(is_backlog(&gate));
         assert_eq!(gate.waiting(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_refused_at_once_makes_no_endpoint_a_silent_one() {
+        let house = House::new(|_| {});
+        let gate = quick(&house, "usr_1", "a").await;
+        let refused = Some(FailureKind::Network);
+        now(&gate).note(&report(Duration::from_millis(1), refused));
+        assert!(!now(&gate).expects_long());
+        now(&gate).note(&report(Duration::from_secs(10), refused));
+        assert!(now(&gate).expects_long());
     }
 
     #[tokio::test]
