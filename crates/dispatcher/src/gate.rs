@@ -25,8 +25,9 @@ pub(crate) const MOMENT: Duration = Duration::from_secs(1);
 /// As much may wait here as the endpoint takes in this time.
 const SOON: Duration = Duration::from_millis(400);
 
-/// Others wait a moment for an endpoint that takes so many in [`SOON`], and for no other.
-const WORTH_IT: usize = 192;
+/// An endpoint takes about as many as can be put off that takes so many in [`SOON`]: where nobody
+/// else's events come, nothing is gained by putting off.
+const AS_MANY: usize = 400;
 
 /// So many may wait for an endpoint whatever it takes, and so many for one that is not known yet.
 const FEW: usize = 16;
@@ -213,6 +214,9 @@ impl Gate {
     pub(crate) fn ask(self: &Arc<Self>, lane: Lane) -> Turn {
         let mut state = self.lock();
         let now = Instant::now();
+        if lane == Lane::First {
+            self.rooms.company.comes(self.user_key(), now);
+        }
         if state.has_backlog(now) || state.pace.is_set() {
             return Turn::Backlog;
         }
@@ -227,12 +231,7 @@ impl Gate {
         }
         let is_soon = state.waiting.len() < state.may_wait();
         if !is_soon || !self.rooms.waiting.take(&self.user.waiting, state.waiting.len()) {
-            let spares = state.is_quick() && state.may_wait() >= WORTH_IT;
-            return if spares && self.user.may_hold_back(now) {
-                Turn::Full
-            } else {
-                self.backlog(state)
-            };
+            return if self.is_worth_it(&state, now) { Turn::Full } else { self.backlog(state) };
         }
         let turn = state.wait(lane, true);
         let woken = self.start_waiting(&mut state);
@@ -248,10 +247,18 @@ impl Gate {
         turn
     }
 
-    /// Others have waited for its user in vain.
-    pub(crate) fn held_back_in_vain(&self) {
-        self.user.held_back_in_vain(Instant::now());
-        self.spill();
+    /// Whether others may wait a moment, so that nothing is put off.
+    fn is_worth_it(&self, state: &State, now: Instant) -> bool {
+        let takes_many = state.takes_soon() >= AS_MANY;
+        let costs_nobody = takes_many && self.rooms.company.is_alone(self.user_key(), now);
+        // One that is given more with each answer may take as many in a moment.
+        let may_cost = takes_many || state.limit.is_rising();
+        state.is_quick() && (costs_nobody || may_cost && self.user.may_hold_back(now))
+    }
+
+    /// Others have waited for it for so long.
+    pub(crate) fn held_back(&self, waited: Duration) {
+        self.user.held_back(waited, Instant::now());
     }
 
     /// All that wait here go into the backlog, and so do those that follow.
@@ -454,12 +461,17 @@ impl State {
         if self.last == Last::NoAnswer {
             return 0;
         }
-        let Some(typical) = self.limit.typical() else { return UNKNOWN };
-        let rounds = SOON.as_micros() / typical.as_micros().max(1);
-        let soon = rounds.saturating_mul(self.limit.allows() as u128);
         // While it is given more with each answer, what it takes is not known yet.
         let least = if self.limit.is_rising() { UNKNOWN } else { FEW };
-        usize::try_from(soon).unwrap_or(usize::MAX).max(least)
+        self.takes_soon().max(least)
+    }
+
+    /// How many the endpoint takes in [`SOON`], as far as is known.
+    fn takes_soon(&self) -> usize {
+        let Some(typical) = self.limit.typical() else { return 0 };
+        let rounds = SOON.as_micros() / typical.as_micros().max(1);
+        let soon = rounds.saturating_mul(self.limit.allows() as u128);
+        usize::try_from(soon).unwrap_or(usize::MAX)
     }
 
     fn wait(&mut self, lane: Lane, counted: bool) -> oneshot::Receiver<Entered> {
@@ -747,7 +759,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn others_wait_in_vain_for_a_user_once() {
+    async fn others_wait_a_moment_for_a_user_and_not_for_each_of_the_users_endpoints() {
         let house = House::new(|config| config.prefetch = 64);
         let gates = [quick(&house, "usr_1", "a").await, quick(&house, "usr_1", "b").await];
         let mut held = Vec::new();
@@ -755,8 +767,8 @@ mod tests {
             held.extend(all_now(gate));
             let mut turns: Vec<Turn> = (0..64).map(|_| gate.ask(Lane::First)).collect();
             assert_eq!(matches!(turns.pop(), Some(Turn::Full)), waits);
-            gate.held_back_in_vain();
-            assert!(is_backlog(gate));
+            gate.held_back(Duration::from_millis(100));
+            assert!(is_backlog(gate), "{waits}");
         }
     }
 

@@ -248,17 +248,21 @@ async fn begin(
     }
 }
 
-/// Asks for the turn of a delivery to the webhook of `gate`. Where its user has so much in memory
-/// that a quick endpoint does not keep up, nothing more is taken for a moment.
+/// Asks for the turn of a delivery to the webhook of `gate`. Where a quick endpoint does not keep up,
+/// nothing more is taken for a moment, if that is worth it.
 async fn turn(context: &Context, gate: &Arc<Gate>, lane: Lane) -> Turn {
     let mut turn = gate.ask(lane);
-    let until = Instant::now() + HELD_BACK;
-    while matches!(turn, Turn::Full) && Instant::now() < until {
+    if !matches!(turn, Turn::Full) {
+        return turn;
+    }
+    let began = Instant::now();
+    while matches!(turn, Turn::Full) && began.elapsed() < HELD_BACK {
         context.slots.less_waits(PAUSE).await;
         turn = gate.ask(lane);
     }
+    gate.held_back(began.elapsed());
     if matches!(turn, Turn::Full) {
-        gate.held_back_in_vain();
+        gate.spill();
     }
     turn
 }

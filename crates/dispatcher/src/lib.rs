@@ -11,6 +11,7 @@ mod audit_retention;
 mod backlog;
 mod circuit;
 mod claims;
+mod company;
 mod config;
 mod drain;
 mod exhaustion;

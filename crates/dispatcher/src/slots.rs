@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use crate::DispatcherConfig;
+use crate::company::Company;
 use crate::files::Files;
 use crate::gate::Gate;
 use crate::room::{Held, Part, Room};
@@ -50,6 +51,7 @@ pub(crate) struct Rooms {
     pub(crate) waiting: Room,
     /// Told when fewer wait.
     pub(crate) less_waits: Notify,
+    pub(crate) company: Company,
     pub(crate) files: Arc<Files>,
     /// Requests to one webhook under way, at most.
     pub(crate) per_webhook: usize,
@@ -66,27 +68,39 @@ pub(crate) struct User {
     pub(crate) fresh: Held,
     pub(crate) silent: Held,
     pub(crate) waiting: Held,
-    /// Nothing waits for this user's endpoints until then.
-    not_before: Mutex<Option<Instant>>,
+    held_back: Mutex<HeldBack>,
 }
 
-/// After others have waited for a user's endpoint in vain, they do not wait for that user again for
-/// this long.
-const UNTRUSTED: Duration = Duration::from_secs(10);
+/// For how long others have waited for a user's endpoints.
+#[derive(Debug, Default)]
+struct HeldBack {
+    since: Option<Instant>,
+    waited: Duration,
+}
+
+/// Others wait for one user's endpoints for so long at most, in so much time.
+const WAITED_FOR: Duration = Duration::from_millis(100);
+const WITHIN: Duration = Duration::from_secs(10);
 
 impl User {
     /// Whether others may be asked to wait a moment for this user's endpoints.
     pub(crate) fn may_hold_back(&self, now: Instant) -> bool {
-        self.not_before().is_none_or(|until| until <= now)
+        self.waited_for(now).waited < WAITED_FOR
     }
 
-    /// They have waited in vain.
-    pub(crate) fn held_back_in_vain(&self, now: Instant) {
-        *self.not_before() = Some(now + UNTRUSTED);
+    /// They have waited for so long.
+    pub(crate) fn held_back(&self, waited: Duration, now: Instant) {
+        let mut all = self.waited_for(now);
+        all.since.get_or_insert(now);
+        all.waited += waited;
     }
 
-    fn not_before(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.not_before.lock().unwrap_or_else(PoisonError::into_inner)
+    fn waited_for(&self, now: Instant) -> MutexGuard<'_, HeldBack> {
+        let mut all = self.held_back.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.since.is_some_and(|since| now.duration_since(since) >= WITHIN) {
+            *all = HeldBack::default();
+        }
+        all
     }
 }
 
@@ -128,6 +142,7 @@ impl Slots {
             silent: Room::new(config.slow_requests / 4, OF_SILENT),
             waiting: Room::new(usize::from(config.prefetch / 2), OF_QUICK),
             less_waits: Notify::new(),
+            company: Company::new(),
             files,
             per_webhook: config.per_webhook.max(1),
             circuit_failures: config.circuit_failures.max(1),

@@ -5,7 +5,9 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use domain::{Event, EventSet, Origin, ProjectId, Secret, Signer, Subscription, Subscriptions};
+use domain::{
+    Event, EventSet, Filter, Origin, ProjectId, Secret, Signer, Subscription, Subscriptions,
+};
 
 /// An event whose `data` fills about `bytes`.
 fn text(bytes: usize) -> String {
@@ -52,6 +54,53 @@ fn matching(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What do 100 webhooks with the dearest filters that are allowed cost, and the largest event?
+fn filtering(criterion: &mut Criterion) {
+    const LARGEST: usize = 250 * 1024;
+    let numbers = |n: usize| format!(r#"{{"l":{{"$in":[{}]}}}}"#, joined(n * 240..(n + 1) * 240));
+    let prefixes = |n: usize| {
+        let one = |i: usize| format!(r#"{{"l":{{"$prefix":"{}b"}}}}"#, "a".repeat(n % 10 * 9 + i));
+        format!(r#"{{"$or":[{}]}}"#, (0..24).map(one).collect::<Vec<_>>().join(","))
+    };
+    let paths = |n: usize| {
+        let one = |i: usize| format!(r#""k{n}x{i}":1"#);
+        format!("{{{}}}", (0..32).map(one).collect::<Vec<_>>().join(","))
+    };
+    let list =
+        |entry: &str| format!(r#""l":[{}]"#, vec![entry; LARGEST / (entry.len() + 1)].join(","));
+    let keys = || {
+        let one = |n: usize| format!(r#""k{n:06}":1"#);
+        (0..LARGEST / 12).map(one).collect::<Vec<_>>().join(",")
+    };
+    let kinds: [(&str, &dyn Fn(usize) -> String, String); 3] = [
+        ("$in of 240 numbers", &numbers, list("1.5")),
+        ("24 prefixes", &prefixes, list(&format!("\"{}\"", "a".repeat(120)))),
+        ("32 paths", &paths, keys()),
+    ];
+    let mut group = criterion.benchmark_group("match 250 KiB with 100 filters");
+    for (name, filter, members) in kinds {
+        let subscriptions: Vec<Subscription> = (0..100)
+            .map(|number| {
+                Subscription::new(EventSet::parse(["*"]).unwrap(), Vec::new())
+                    .filtered(Filter::parse(&filter(number)).unwrap())
+            })
+            .collect();
+        let subscriptions = Subscriptions::new(subscriptions);
+        let text = format!(
+            r#"{{"id":"evt_1","event":"scrape.completed","timestamp":"2026-02-02T12:00:00Z","user_id":"usr_1","data":{{{members}}}}}"#
+        );
+        let event = Event::from_json(text.as_bytes(), &Origin::default()).unwrap();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| subscriptions.wanting(black_box(&event)).count());
+        });
+    }
+    group.finish();
+}
+
+fn joined(numbers: std::ops::Range<usize>) -> String {
+    numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(",")
+}
+
 /// What do the two signatures cost?
 fn signing(criterion: &mut Criterion) {
     let signer = Signer::new(&Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"));
@@ -69,5 +118,5 @@ fn signing(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parsing, matching, signing);
+criterion_group!(benches, parsing, matching, filtering, signing);
 criterion_main!(benches);

@@ -86,6 +86,16 @@ async fn users_with_silent_endpoints_hold_nobody_up(backend: Backend) {
     );
 }
 
+/// Retries that hang hold no messages of those behind them.
+async fn retries_to_silent_endpoints_hold_nobody_up(backend: Backend) {
+    let studio = Studio::with(backend, &[("STUDIO__DELIVERY__TIMEOUT", "2s")]).await;
+    // More than a dispatcher takes of retries before something has ended; they time out, and their
+    // retries come, while others are measured.
+    let crowd = [Group::new("silent", Manner::Silent, Load::Bursts(1, ONCE)).of(700, 1)];
+    let span = Span { length: Duration::from_secs(6), head_start: Duration::from_secs(1), ..SPAN };
+    assert_held_up_by_nobody(&beside(&studio, Healthy::default(), &crowd, span).await);
+}
+
 async fn a_host_that_many_use_is_shared(backend: Backend) {
     let studio = Studio::start(backend).await;
     let (later, burst) = (Manner::Later(Duration::from_secs(8)), Load::Bursts(40, ONCE));
@@ -156,6 +166,7 @@ async fn what_hangs_and_what_waits_outlives_a_kill(backend: Backend) {
 on_both!(
     answers_that_are_slow_hold_nobody_up,
     users_with_silent_endpoints_hold_nobody_up,
+    retries_to_silent_endpoints_hold_nobody_up,
     a_host_that_many_use_is_shared,
     a_user_who_publishes_a_thousand_times_more_holds_nobody_up,
     an_endpoint_of_few_workers_is_not_driven_into_its_own_time_limit,

@@ -323,10 +323,11 @@ impl Studio {
         }
     }
 
-    /// What `/readyz` of the service at `base` answers to operators.
+    /// What `/readyz` of the service at `base` answers to operators, once it listens.
     pub(crate) async fn readiness(&self, base: &str) -> (u16, Value) {
         let url = format!("{}/readyz", self.operators_of(base));
-        let answer = self.client.get(url).send().await.unwrap();
+        let ask = || async { self.client.get(&url).send().await.ok() };
+        let answer = wait_for("an answer of /readyz", ask).await;
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 

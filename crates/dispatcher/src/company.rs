@@ -1,0 +1,62 @@
+//! Whether several users' events come in. Who comes alone holds nobody up.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// A user whose events alone came for so long is alone.
+const ALONE_AFTER: Duration = Duration::from_secs(1);
+
+/// Whose event came last, and since when no other's did. Two numbers that are read and written one
+/// after the other: what they say may be an event old.
+#[derive(Debug)]
+pub(crate) struct Company {
+    began: Instant,
+    last: AtomicUsize,
+    /// Milliseconds after `began`.
+    since: AtomicU64,
+}
+
+impl Company {
+    pub(crate) fn new() -> Self {
+        Self { began: Instant::now(), last: AtomicUsize::new(0), since: AtomicU64::new(0) }
+    }
+
+    /// An event of `user` has come.
+    pub(crate) fn comes(&self, user: usize, now: Instant) {
+        if self.last.load(Ordering::Relaxed) != user {
+            self.last.store(user, Ordering::Relaxed);
+            self.since.store(self.millis(now), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether no other user's has come for a while.
+    pub(crate) fn is_alone(&self, user: usize, now: Instant) -> bool {
+        let since = Duration::from_millis(self.since.load(Ordering::Relaxed) + 1);
+        self.last.load(Ordering::Relaxed) == user
+            && now.duration_since(self.began) >= since + ALONE_AFTER
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_alone_a_second_after_the_last_other() {
+        let company = Company::new();
+        let at = |millis| company.began + Duration::from_millis(millis);
+        company.comes(1, at(0));
+        company.comes(2, at(100));
+        company.comes(2, at(900));
+        assert!(!company.is_alone(2, at(1_000)));
+        assert!(company.is_alone(2, at(1_102)));
+        assert!(!company.is_alone(1, at(1_102)));
+        company.comes(1, at(1_200));
+        company.comes(2, at(1_201));
+        assert!(!company.is_alone(2, at(1_300)));
+    }
+}
