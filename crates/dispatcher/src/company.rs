@@ -1,6 +1,8 @@
-//! Whether several users' events come in. Who comes alone holds nobody up.
+//! Whether several users' events come in, and for how long they have waited for one user's endpoints.
+//! Who comes alone holds nobody up.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A user whose events alone came for so long is alone.
@@ -41,9 +43,54 @@ impl Company {
     }
 }
 
+/// A time in which others have waited is forgotten so long after it began.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(10);
+
+/// For how long others have waited lately.
+#[derive(Debug, Default)]
+pub(crate) struct HeldBack(Mutex<Waited>);
+
+#[derive(Debug, Default)]
+struct Waited {
+    since: Option<Instant>,
+    time: Duration,
+}
+
+impl HeldBack {
+    /// Whether it is less than `most`.
+    pub(crate) fn is_less(&self, most: Duration, now: Instant) -> bool {
+        self.waited(now).time < most
+    }
+
+    /// They have waited for so long more.
+    pub(crate) fn add(&self, time: Duration, now: Instant) {
+        let mut waited = self.waited(now);
+        waited.since.get_or_insert(now);
+        waited.time += time;
+    }
+
+    fn waited(&self, now: Instant) -> MutexGuard<'_, Waited> {
+        let mut waited = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if waited.since.is_some_and(|since| now.duration_since(since) >= FORGOTTEN_AFTER) {
+            *waited = Waited::default();
+        }
+        waited
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_have_waited_is_forgotten_after_a_while() {
+        let (held, now, most) = (HeldBack::default(), Instant::now(), Duration::from_millis(100));
+        held.add(most / 2, now);
+        assert!(held.is_less(most, now));
+        held.add(most / 2, now + most);
+        assert!(!held.is_less(most, now + Duration::from_secs(9)));
+        assert!(held.is_less(most, now + FORGOTTEN_AFTER));
+    }
 
     #[test]
     fn one_is_alone_a_second_after_the_last_other() {

@@ -29,6 +29,10 @@ const SOON: Duration = Duration::from_millis(400);
 /// else's events come, nothing is gained by putting off.
 const AS_MANY: usize = 400;
 
+/// Others wait for one user's endpoints for so long in ten seconds, and for all users' for so long.
+const WAITED_FOR_ONE: Duration = Duration::from_millis(100);
+const WAITED_FOR_ALL: Duration = Duration::from_secs(1);
+
 /// So many may wait for an endpoint whatever it takes, and so many for one that is not known yet.
 const FEW: usize = 16;
 const UNKNOWN: usize = 256;
@@ -253,12 +257,22 @@ impl Gate {
         let costs_nobody = takes_many && self.rooms.company.is_alone(self.user_key(), now);
         // One that is given more with each answer may take as many in a moment.
         let may_cost = takes_many || state.limit.is_rising();
-        state.is_quick() && (costs_nobody || may_cost && self.user.may_hold_back(now))
+        let is_quick = state.is_quick() || state.kind(Lane::First) == Kind::Fresh;
+        is_quick && (costs_nobody || may_cost && self.may_hold_back(now))
+    }
+
+    fn may_hold_back(&self, now: Instant) -> bool {
+        self.user.held_back.is_less(WAITED_FOR_ONE, now)
+            && self.rooms.held_back.is_less(WAITED_FOR_ALL, now)
     }
 
     /// Others have waited for it for so long.
     pub(crate) fn held_back(&self, waited: Duration) {
-        self.user.held_back(waited, Instant::now());
+        let now = Instant::now();
+        self.user.held_back.add(waited, now);
+        if !self.rooms.company.is_alone(self.user_key(), now) {
+            self.rooms.held_back.add(waited, now);
+        }
     }
 
     /// All that wait here go into the backlog, and so do those that follow.

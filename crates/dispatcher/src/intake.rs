@@ -94,6 +94,8 @@ async fn event(context: &Arc<Context>, incoming: Incoming, suspicion: Option<Sus
     // Beside the others, which must not wait for what the store or long filters take.
     let (context, spawner) = (context.clone(), context.tasks.clone());
     spawner.spawn(async move {
+        let line = context.slots.beside(&event.user);
+        let _turn = line.lock().await;
         if let Some(wanting) = known_wanting(&context, &event).await {
             matched(&context, incoming, event, suspicion, wanting).await;
         }

@@ -4,16 +4,16 @@
 //! is slow. Endpoints that did not answer, and those that nothing is known of yet, have places of
 //! their own: no crowd of silent endpoints can take the room of those that answer.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use domain::{UserId, WebhookId};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use crate::DispatcherConfig;
-use crate::company::Company;
+use crate::company::{Company, HeldBack};
 use crate::files::Files;
 use crate::gate::Gate;
 use crate::room::{Held, Part, Room};
@@ -52,6 +52,8 @@ pub(crate) struct Rooms {
     /// Told when fewer wait.
     pub(crate) less_waits: Notify,
     pub(crate) company: Company,
+    /// For how long the intake has waited for anybody's endpoints.
+    pub(crate) held_back: HeldBack,
     pub(crate) files: Arc<Files>,
     /// Requests to one webhook under way, at most.
     pub(crate) per_webhook: usize,
@@ -68,40 +70,8 @@ pub(crate) struct User {
     pub(crate) fresh: Held,
     pub(crate) silent: Held,
     pub(crate) waiting: Held,
-    held_back: Mutex<HeldBack>,
-}
-
-/// For how long others have waited for a user's endpoints.
-#[derive(Debug, Default)]
-struct HeldBack {
-    since: Option<Instant>,
-    waited: Duration,
-}
-
-/// Others wait for one user's endpoints for so long at most, in so much time.
-const WAITED_FOR: Duration = Duration::from_millis(100);
-const WITHIN: Duration = Duration::from_secs(10);
-
-impl User {
-    /// Whether others may be asked to wait a moment for this user's endpoints.
-    pub(crate) fn may_hold_back(&self, now: Instant) -> bool {
-        self.waited_for(now).waited < WAITED_FOR
-    }
-
-    /// They have waited for so long.
-    pub(crate) fn held_back(&self, waited: Duration, now: Instant) {
-        let mut all = self.waited_for(now);
-        all.since.get_or_insert(now);
-        all.waited += waited;
-    }
-
-    fn waited_for(&self, now: Instant) -> MutexGuard<'_, HeldBack> {
-        let mut all = self.held_back.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.since.is_some_and(|since| now.duration_since(since) >= WITHIN) {
-            *all = HeldBack::default();
-        }
-        all
-    }
+    /// For how long others have waited for this user's endpoints.
+    pub(crate) held_back: HeldBack,
 }
 
 /// Requests to one host, whichever webhooks they are for.
@@ -130,6 +100,7 @@ pub(crate) struct Slots {
     gates: DashMap<WebhookId, Arc<Gate>>,
     users: DashMap<UserId, Weak<User>>,
     hosts: DashMap<String, Weak<Host>>,
+    beside: DashMap<UserId, Weak<Mutex<()>>>,
 }
 
 impl Slots {
@@ -143,6 +114,7 @@ impl Slots {
             waiting: Room::new(usize::from(config.prefetch / 2), OF_QUICK),
             less_waits: Notify::new(),
             company: Company::new(),
+            held_back: HeldBack::default(),
             files,
             per_webhook: config.per_webhook.max(1),
             circuit_failures: config.circuit_failures.max(1),
@@ -154,6 +126,7 @@ impl Slots {
             gates: DashMap::new(),
             users: DashMap::new(),
             hosts: DashMap::new(),
+            beside: DashMap::new(),
         }
     }
 
@@ -171,6 +144,11 @@ impl Slots {
         gate.clone()
     }
 
+    /// The line of those of a user's events that are worked on beside the intake.
+    pub(crate) fn beside(&self, user: &UserId) -> Arc<Mutex<()>> {
+        shared(&self.beside, user.clone(), Mutex::default)
+    }
+
     /// The gate of `webhook`, where there is something to remember of it.
     pub(crate) fn known_gate(&self, webhook: WebhookId) -> Option<Arc<Gate>> {
         self.gates.get(&webhook).map(|gate| gate.clone())
@@ -180,6 +158,7 @@ impl Slots {
     pub(crate) fn forget_idle(&self) {
         self.gates.retain(|_, gate| Arc::strong_count(gate) > 1 || !gate.is_idle());
         self.users.retain(|_, user| user.strong_count() > 0);
+        self.beside.retain(|_, line| line.strong_count() > 0);
         self.hosts.retain(|_, host| {
             host.upgrade()
                 .inspect(|host| host.users.retain(|_, held| held.strong_count() > 0))
