@@ -30,8 +30,8 @@ const SOON: Duration = Duration::from_millis(400);
 const AS_MANY: usize = 400;
 
 /// Others wait for one user's endpoints for so long in ten seconds, and for all users' for so long.
-const WAITED_FOR_ONE: Duration = Duration::from_millis(100);
-const WAITED_FOR_ALL: Duration = Duration::from_secs(1);
+const WAITED_FOR_ONE: Duration = Duration::from_millis(50);
+const WAITED_FOR_ALL: Duration = Duration::from_millis(500);
 
 /// So many may wait for an endpoint whatever it takes, and so many for one that is not known yet.
 const FEW: usize = 16;

@@ -26,7 +26,7 @@ const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// How long nothing more is taken, at most, where a quick endpoint's user has too much in memory; and
 /// how soon room is asked for again when nobody tells of it.
-const HELD_BACK: Duration = Duration::from_millis(100);
+const HELD_BACK: Duration = Duration::from_millis(50);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Events with more bytes than this are worked on beside the others: filters may need

@@ -10,6 +10,7 @@ use bench::crowd::{
 };
 use bench::receiver::Workers;
 use serde_json::json;
+use tokio::sync::Mutex;
 
 use crate::support::endpoint::Endpoint;
 use crate::support::events::Published;
@@ -33,6 +34,9 @@ const SPAN: Span = Span {
 /// A debug build works for a second or two on a burst of hundreds of requests: what is measured is
 /// what their waiting costs others.
 const SPAN_WHILE_THEY_WAIT: Span = Span { head_start: Duration::from_secs(3), ..SPAN };
+
+/// Held by the test that measures: another crowd beside it is none of its own.
+static MEASURING: Mutex<()> = Mutex::const_new(());
 
 async fn town(studio: &Studio) -> Town {
     Town::at(&studio.api, JWT_SECRET, studio.amqp_url.as_deref()).await.unwrap()
@@ -69,6 +73,7 @@ fn assert_held_up_by_nobody(compared: &Compared) {
 }
 
 async fn answers_that_are_slow_hold_nobody_up(backend: Backend) {
+    let _alone = MEASURING.lock().await;
     let studio = Studio::start(backend).await;
     let (later, burst) = (Manner::Later(Duration::from_secs(8)), Load::Bursts(5, ONCE));
     let crowd = [Group::new("slow", later, burst).of(6, 60)];
@@ -78,6 +83,7 @@ async fn answers_that_are_slow_hold_nobody_up(backend: Backend) {
 }
 
 async fn users_with_silent_endpoints_hold_nobody_up(backend: Backend) {
+    let _alone = MEASURING.lock().await;
     let studio = Studio::start(backend).await;
     // More than a dispatcher takes from the broker before something has ended.
     let crowd = [Group::new("silent", Manner::Silent, Load::Bursts(6, ONCE)).of(300, 1)];
@@ -88,6 +94,7 @@ async fn users_with_silent_endpoints_hold_nobody_up(backend: Backend) {
 
 /// Retries that hang hold no messages of those behind them.
 async fn retries_to_silent_endpoints_hold_nobody_up(backend: Backend) {
+    let _alone = MEASURING.lock().await;
     let studio = Studio::with(backend, &[("STUDIO__DELIVERY__TIMEOUT", "2s")]).await;
     // More than a dispatcher takes of retries before something has ended; they time out, and their
     // retries come, while others are measured.
@@ -97,6 +104,7 @@ async fn retries_to_silent_endpoints_hold_nobody_up(backend: Backend) {
 }
 
 async fn a_host_that_many_use_is_shared(backend: Backend) {
+    let _alone = MEASURING.lock().await;
     let studio = Studio::start(backend).await;
     let (later, burst) = (Manner::Later(Duration::from_secs(8)), Load::Bursts(40, ONCE));
     let crowd = [Group::new("host", later, burst).of(1, 12).at_one_host()];
@@ -105,6 +113,7 @@ async fn a_host_that_many_use_is_shared(backend: Backend) {
 }
 
 async fn a_user_who_publishes_a_thousand_times_more_holds_nobody_up(backend: Backend) {
+    let _alone = MEASURING.lock().await;
     let studio = Studio::start(backend).await;
     let workers = Workers::new(8, Duration::from_millis(50), Duration::from_secs(10));
     let crowd = [Group::new("heavy", Manner::ByWorkers(workers), Load::Rate(500.0))];
@@ -113,6 +122,7 @@ async fn a_user_who_publishes_a_thousand_times_more_holds_nobody_up(backend: Bac
 }
 
 async fn an_endpoint_of_few_workers_is_not_driven_into_its_own_time_limit(backend: Backend) {
+    let _alone = MEASURING.lock().await;
     let studio = Studio::start(backend).await;
     let (each, own_limit) = (Duration::from_millis(50), Duration::from_secs(1));
     let workers = Workers::new(8, each, own_limit);
