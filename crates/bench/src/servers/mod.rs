@@ -8,10 +8,12 @@ mod postgres;
 mod process;
 mod rabbitmq;
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 pub use postgres::{Postgres, PostgresOptions};
@@ -120,7 +122,11 @@ fn free_port() -> std::io::Result<TcpListener> {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
     let given = range.ok().and_then(|text| text.split_whitespace().next()?.parse().ok());
     let own = LOWEST_PORT..given.unwrap_or(32_768_u16).max(LOWEST_PORT + 1);
-    let tries = (0..1_000).map(|_| rand::random_range(own.clone()));
+    // Not even tried again: its server may be between its end and its next start.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given_here = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let tries =
+        (0..1_000).map(|_| rand::random_range(own.clone())).filter(|port| given_here.insert(*port));
     let mut listeners = tries.filter_map(|port| TcpListener::bind(("0.0.0.0", port)).ok());
     listeners.next().map_or_else(|| TcpListener::bind("0.0.0.0:0"), Ok)
 }
