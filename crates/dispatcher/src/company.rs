@@ -14,7 +14,7 @@ const ALONE_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Company {
     began: Instant,
     last: AtomicUsize,
-    /// Milliseconds after `began`.
+    /// Milliseconds after `began`; 0 when no other's ever did.
     since: AtomicU64,
 }
 
@@ -25,17 +25,23 @@ impl Company {
 
     /// An event of `user` has come.
     pub(crate) fn comes(&self, user: usize, now: Instant) {
-        if self.last.load(Ordering::Relaxed) != user {
-            self.last.store(user, Ordering::Relaxed);
-            self.since.store(self.millis(now), Ordering::Relaxed);
+        let last = self.last.load(Ordering::Relaxed);
+        if last == user {
+            return;
+        }
+        self.last.store(user, Ordering::Relaxed);
+        // Zero is nobody.
+        if last != 0 {
+            self.since.store(self.millis(now).max(1), Ordering::Relaxed);
         }
     }
 
     /// Whether no other user's has come for a while.
     pub(crate) fn is_alone(&self, user: usize, now: Instant) -> bool {
-        let since = Duration::from_millis(self.since.load(Ordering::Relaxed) + 1);
+        let since = Duration::from_millis(self.since.load(Ordering::Relaxed));
+        let never = since.is_zero();
         self.last.load(Ordering::Relaxed) == user
-            && now.duration_since(self.began) >= since + ALONE_AFTER
+            && (never || now.duration_since(self.began) >= since + ALONE_AFTER)
     }
 
     fn millis(&self, now: Instant) -> u64 {
@@ -97,6 +103,7 @@ mod tests {
         let company = Company::new();
         let at = |millis| company.began + Duration::from_millis(millis);
         company.comes(1, at(0));
+        assert!(company.is_alone(1, at(0)), "nobody else has ever come");
         company.comes(2, at(100));
         company.comes(2, at(900));
         assert!(!company.is_alone(2, at(1_000)));

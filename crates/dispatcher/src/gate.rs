@@ -253,12 +253,11 @@ impl Gate {
 
     /// Whether others may wait a moment, so that nothing is put off.
     fn is_worth_it(&self, state: &State, now: Instant) -> bool {
-        let takes_many = state.takes_soon() >= AS_MANY;
-        let costs_nobody = takes_many && self.rooms.company.is_alone(self.user_key(), now);
-        // One that is given more with each answer may take as many in a moment.
-        let may_cost = takes_many || state.limit.is_rising();
         let is_quick = state.is_quick() || state.kind(Lane::First) == Kind::Fresh;
-        is_quick && (costs_nobody || may_cost && self.may_hold_back(now))
+        // One that is given more with each answer may take as many in a moment.
+        let takes_many = state.takes_soon() >= AS_MANY || state.limit.is_rising();
+        let is_alone = || self.rooms.company.is_alone(self.user_key(), now);
+        is_quick && takes_many && (is_alone() || self.may_hold_back(now))
     }
 
     fn may_hold_back(&self, now: Instant) -> bool {
@@ -777,6 +776,8 @@ mod tests {
         let house = House::new(|config| config.prefetch = 64);
         let gates = [quick(&house, "usr_1", "a").await, quick(&house, "usr_1", "b").await];
         let mut held = Vec::new();
+        // Somebody else's events come, too.
+        drop(now(&house.gate("usr_2", "c")));
         for (gate, waits) in gates.iter().zip([true, false]) {
             held.extend(all_now(gate));
             let mut turns: Vec<Turn> = (0..64).map(|_| gate.ask(Lane::First)).collect();

@@ -26,7 +26,7 @@ const AT_ONCE: Duration = Duration::from_millis(250);
 
 /// How long nothing more is taken, at most, where a quick endpoint's user has too much in memory; and
 /// how soon room is asked for again when nobody tells of it.
-const HELD_BACK: Duration = Duration::from_millis(50);
+const HELD_BACK: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Events with more bytes than this are worked on beside the others: filters may need
@@ -258,11 +258,13 @@ async fn turn(context: &Context, gate: &Arc<Gate>, lane: Lane) -> Turn {
         return turn;
     }
     let began = Instant::now();
-    while matches!(turn, Turn::Full) && began.elapsed() < HELD_BACK {
+    let mut told = Duration::ZERO;
+    while matches!(turn, Turn::Full) && told < HELD_BACK {
         context.slots.less_waits(PAUSE).await;
+        gate.held_back(began.elapsed() - told);
+        told = began.elapsed();
         turn = gate.ask(lane);
     }
-    gate.held_back(began.elapsed());
     if matches!(turn, Turn::Full) {
         gate.spill();
     }

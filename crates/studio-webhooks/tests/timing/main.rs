@@ -59,7 +59,7 @@ async fn a_burst_to_a_quick_endpoint_is_put_off_by_nobody(backend: &str) {
     assert!(told.contains(" 0 of them later than 5 s"), "{told}");
     // The line's last number: the bare loop's rate in the same run.
     let line = told.lines().find(|line| line.contains("the bare loop's")).unwrap();
-    let bare = line.split_whitespace().filter_map(|word| word.parse::<f64>().ok()).last().unwrap();
+    let bare = line.split_whitespace().rev().find_map(|word| word.parse::<f64>().ok()).unwrap();
     if bare < STARVED {
         println!("the bare loop is starved itself: whether any was put off says nothing here");
     } else {
