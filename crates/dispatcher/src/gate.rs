@@ -25,8 +25,7 @@ pub(crate) const MOMENT: Duration = Duration::from_secs(1);
 /// As much may wait here as the endpoint takes in this time.
 const SOON: Duration = Duration::from_millis(400);
 
-/// An endpoint takes about as many as can be put off that takes so many in [`SOON`]: where nobody
-/// else's events come, nothing is gained by putting off.
+/// An endpoint that takes so many in [`SOON`] is worth waiting for: putting off is hardly quicker.
 const AS_MANY: usize = 400;
 
 /// Others wait for one user's endpoints for so long in ten seconds, and for all users' for so long.
@@ -730,7 +729,8 @@ mod tests {
                 hanging.extend(all_now(&gate));
             }
         }
-        assert!(hanging.len() <= 1_024, "{}", hanging.len());
+        // The quarter of them that is for endpoints that nothing is known of.
+        assert!(hanging.len() <= 256, "{}", hanging.len());
         assert!(all_now(&quick).len() >= 4);
     }
 

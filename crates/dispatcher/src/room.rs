@@ -15,8 +15,8 @@ use crate::gate::Gate;
 /// How many one user holds of one room.
 pub(crate) type Held = AtomicUsize;
 
-/// How much of what is free one user may hold: so many times it, or the so-manieth part. The smaller
-/// it is, the more is left for those who come, and the less has one alone.
+/// How much of what is free one user may hold: a multiple of it, or one of so many equal parts. The
+/// smaller it is, the more is left for those who come, and the less has one alone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Part {
     Times(usize),
